@@ -1,0 +1,1 @@
+"""Hands-on analysis of hybrids: held-out losses over mixtures, intervals, cost."""

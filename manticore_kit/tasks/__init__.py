@@ -1,0 +1,1 @@
+"""What hybrids are trained and judged on."""

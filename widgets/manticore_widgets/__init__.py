@@ -1,0 +1,1 @@
+"""Controls for hybrids in JupyterLab; every control shows or edits a recipe and computes nothing itself."""
