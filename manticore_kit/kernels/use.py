@@ -1,0 +1,75 @@
+"""Which selective scan a model calls: ours for CPU tensors, the library's for everything else.
+
+transformers' Mamba, FalconMamba, Jamba and Zamba each call a function of their own module by the name
+`mamba_selective_scan`. That function is a CUDA kernel of mamba-ssm where the package is installed and otherwise a
+Python loop that autograd records step by step. `install_for` puts a dispatcher under that name in the modules of the
+model at hand, so it needs no list of families and no import of a family that is not in use.
+"""
+
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor, nn
+
+from manticore_kit.kernels.selective_scan import selective_scan
+
+SCAN_NAME = "mamba_selective_scan"
+
+_library_scan_wanted: ContextVar[bool] = ContextVar("library_scan_wanted", default=False)
+
+
+def install_for(model: nn.Module) -> list[str]:
+    """Give every module of code that `model` is made of this package's scan; return the names of those changed.
+
+    Installing again changes nothing. Models of the same family share their code, so they share the scan too.
+    """
+    changed = []
+    for name in sorted({type(part).__module__ for part in model.modules()}):
+        code = sys.modules[name]
+        library_function = getattr(code, SCAN_NAME, None)
+        if library_function is not None and not isinstance(library_function, _Dispatcher):
+            setattr(code, SCAN_NAME, _Dispatcher(library_function))
+            changed.append(name)
+    return changed
+
+
+@contextmanager
+def library_scan() -> Iterator[None]:
+    """Inside the context every model calls the library's own scan, for comparison."""
+    token = _library_scan_wanted.set(True)
+    try:
+        yield
+    finally:
+        _library_scan_wanted.reset(token)
+
+
+def status() -> str:
+    """Return one sentence that says which selective scan is in use on this machine, and why."""
+    ours = "Selective scan on the CPU: Manticore's time loop with a hand-written backward pass"
+    if _library_scan_wanted.get():
+        return "Selective scan: the library's own everywhere, because library_scan() is active."
+    if not torch.cuda.is_available():
+        return f"{ours}, because PyTorch sees no GPU."
+    if importlib.util.find_spec("mamba_ssm") is None:
+        return f"{ours}; on the GPU the library's Python loop, because mamba-ssm is not installed."
+    return f"{ours}; on the GPU mamba-ssm's fused kernel, because it is installed."
+
+
+class _Dispatcher:
+    """Stands in for a module's `mamba_selective_scan` and chooses the scan at each call."""
+
+    def __init__(self, library_function: Callable[..., Tensor | tuple[Tensor, Tensor]]):
+        functools.update_wrapper(self, library_function)
+        self.library_function = library_function
+
+    def __call__(self, hidden_states: Tensor, *args, **kwargs) -> Tensor | tuple[Tensor, Tensor]:
+        # A compiled graph takes the library's associative scan; packed sequences are the library's to run or refuse.
+        packed = kwargs.get("cu_seqlens") is not None or kwargs.get("seq_idx") is not None
+        if not hidden_states.is_cpu or packed or torch.compiler.is_compiling() or _library_scan_wanted.get():
+            return self.library_function(hidden_states, *args, **kwargs)
+        return selective_scan(hidden_states, *args, **kwargs)
