@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from manticore_kit.errors import ManticoreError
+
 
 def selective_scan(
     hidden_states: Tensor,
@@ -40,7 +42,9 @@ def selective_scan(
     last step, (batch, channels, state). Keywords that only choose among the library's own loops are ignored.
 
     Gradients are of first order: differentiating them again raises PyTorch's `once_differentiable` error.
+    Raises `ManticoreError` for an input whose shape does not fit the others.
     """
+    _check_shapes(hidden_states, dt, A, B, C)
     if delta_bias is not None:
         dt = dt + delta_bias.to(dt.dtype)[..., None]
     if delta_softplus:
@@ -64,6 +68,25 @@ def selective_scan(
     if z is not None:
         y_BDL = y_BDL * F.silu(z)
     return (y_BDL, last_BDN) if return_last_state else y_BDL
+
+
+def _check_shapes(hidden_states: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
+    # Broadcasting would otherwise accept some of these and return numbers that mean nothing.
+    batch, channels, length = hidden_states.shape
+    state_size = A.shape[-1]
+    expected = {
+        "dt": (dt, (batch, channels, length), "(batch, channels, length)"),
+        "A": (A, (channels, state_size), "(channels, state)"),
+        "B": (B, (batch, state_size, length), "(batch, state, length)"),
+        "C": (C, (batch, state_size, length), "(batch, state, length)"),
+    }
+    for name, (tensor, shape, meaning) in expected.items():
+        if tensor.shape != shape:
+            raise ManticoreError(
+                f"selective_scan: {name} has shape {tuple(tensor.shape)}; with hidden_states of shape "
+                f"{(batch, channels, length)} and {state_size} states it must be {shape}, which is {meaning}. "
+                "Transpose or expand it before the call."
+            )
 
 
 def _time_major(u_BDL: Tensor, dt_BDL: Tensor, A_DN: Tensor, B_BNL: Tensor, C_BNL: Tensor) -> tuple[Tensor, ...]:
