@@ -1,0 +1,315 @@
+"""The selective scan equals the library's loop in value and gradient, alone and inside the library's models."""
+
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForCausalLM, GPT2Config
+from transformers.models.falcon_mamba import FalconMambaConfig
+from transformers.models.jamba import JambaConfig
+from transformers.models.mamba import MambaConfig
+from transformers.models.zamba import ZambaConfig
+
+from manticore_kit.errors import ManticoreError
+from manticore_kit.kernels import install_for, library_scan, selective_scan, status, use
+
+WIDTH = {"vocab_size": 61, "hidden_size": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+ATTENTION = {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 48}
+CONFIGS = {
+    "mamba": MambaConfig(**WIDTH, num_hidden_layers=2, state_size=4),
+    "falcon_mamba": FalconMambaConfig(**WIDTH, num_hidden_layers=2, state_size=4),
+    "jamba": JambaConfig(
+        **WIDTH, **ATTENTION, num_hidden_layers=4, attn_layer_period=2, attn_layer_offset=1,
+        num_experts=2, expert_layer_period=2, expert_layer_offset=1, mamba_d_state=4, use_mamba_kernels=True,
+    ),
+    "zamba": ZambaConfig(
+        **WIDTH, **ATTENTION, num_hidden_layers=5, attn_layer_period=2, attn_layer_offset=1,
+        n_mamba_heads=2, mamba_d_state=4,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def library() -> object:
+    """The library's own scan."""
+    from transformers.models.mamba import modeling_mamba
+
+    scan = modeling_mamba.mamba_selective_scan
+    return getattr(scan, "library_function", scan)
+
+
+@pytest.fixture(params=CONFIGS)
+def model(request: pytest.FixtureRequest) -> torch.nn.Module:
+    """A tiny model of each family with random weights, which calls our scan."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS[request.param]).eval()
+    install_for(model)
+    return model
+
+
+def random_inputs(batch=2, channels=3, length=5, state=4, dtype=torch.float32, seed=0) -> dict[str, Tensor]:
+    """Inputs of the size and sign that a trained Mamba gives its scan, all of them requiring gradients."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    inputs = {
+        "hidden_states": normal(batch, channels, length),
+        "dt": normal(batch, channels, length) - 1,
+        "A": -normal(channels, state).exp(),
+        "B": normal(batch, state, length),
+        "C": normal(batch, state, length),
+        "D": normal(channels),
+        "z": normal(batch, channels, length),
+        "delta_bias": normal(channels),
+    }
+    return {name: tensor.to(dtype).requires_grad_() for name, tensor in inputs.items()}
+
+
+def assert_near(ours: Tensor, theirs: Tensor, tolerance: float = 1e-5) -> None:
+    """The largest difference is within `tolerance` of the largest value."""
+    assert ours.dtype == theirs.dtype
+    assert ours.shape == theirs.shape
+    scale = theirs.detach().abs().max().clamp_min(1e-6)
+    assert (ours - theirs).detach().abs().max() <= tolerance * scale
+
+
+def outputs_and_gradients(scan, inputs: dict[str, Tensor], **options: bool) -> list[Tensor]:
+    result = scan(**inputs, **options)
+    outputs = list(result) if isinstance(result, tuple) else [result]
+    generator = torch.Generator().manual_seed(1)
+    loss = sum((out.float() * torch.randn(out.shape, generator=generator)).sum() for out in outputs)
+    return [*outputs, *torch.autograd.grad(loss, list(inputs.values()))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.fixed_dictionaries(
+        {
+            "batch": st.integers(1, 4),
+            "channels": st.integers(1, 9),
+            "length": st.integers(1, 12),
+            "state": st.integers(1, 9),
+            "seed": st.integers(0, 2**31),
+        }
+    ),
+    left_out=st.sets(st.sampled_from(["D", "z", "delta_bias"])),
+    return_last_state=st.booleans(),
+)
+def test_equals_the_library_in_value_and_gradient(library, sizes, left_out, return_last_state):
+    inputs = {name: tensor for name, tensor in random_inputs(**sizes).items() if name not in left_out}
+    options = {"return_last_state": return_last_state, "delta_softplus": True}
+    ours = outputs_and_gradients(selective_scan, inputs, **options)
+    for mine, theirs in zip(ours, outputs_and_gradients(library, inputs, **options), strict=True):
+        assert_near(mine, theirs)
+
+
+def test_strides_of_the_models_do_not_matter(library):
+    inputs = random_inputs(length=7)
+    strided = {
+        name: tensor.detach().transpose(1, 2).contiguous().transpose(1, 2).requires_grad_()
+        if tensor.ndim == 3
+        else tensor
+        for name, tensor in inputs.items()
+    }
+    for mine, theirs in zip(
+        outputs_and_gradients(selective_scan, strided, delta_softplus=True),
+        outputs_and_gradients(library, inputs, delta_softplus=True),
+        strict=True,
+    ):
+        assert_near(mine, theirs)
+
+
+def test_long_sequences_with_strong_decay_stay_finite(library):
+    inputs = random_inputs(length=400)
+    inputs["A"] = (inputs["A"].detach() * 50).requires_grad_()
+    for mine, theirs in zip(
+        outputs_and_gradients(selective_scan, inputs, delta_softplus=True, return_last_state=True),
+        outputs_and_gradients(library, inputs, delta_softplus=True, return_last_state=True),
+        strict=True,
+    ):
+        assert torch.isfinite(mine).all()
+        assert_near(mine, theirs)
+
+
+def test_gradients_equal_finite_differences():
+    inputs = random_inputs(dtype=torch.float64)
+
+    def scan(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        named = dict(zip(inputs, tensors, strict=True))
+        return selective_scan(**named, delta_softplus=True, return_last_state=True)
+
+    assert torch.autograd.gradcheck(scan, tuple(inputs.values()))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("left_out", [set(), {"D", "z"}])
+def test_low_precision_is_computed_in_float32(library, dtype, left_out):
+    # As the models call it: A, D and the bias are float32, what the projections give is of low precision.
+    inputs = {
+        name: tensor.detach().to(torch.float32 if name in {"A", "D", "delta_bias"} else dtype)
+        for name, tensor in random_inputs(length=30).items()
+        if name not in left_out
+    }
+    ours, our_state = selective_scan(**inputs, delta_softplus=True, return_last_state=True)
+    theirs, their_state = library(**inputs, delta_softplus=True, return_last_state=True)
+    assert_near(our_state, their_state)  # float32, so rounding to low precision within the loop would show
+    assert our_state.dtype == torch.float32
+    assert_near(ours, theirs, tolerance=2 * torch.finfo(dtype).eps)
+
+
+def test_float64_is_not_rounded():
+    inputs = random_inputs(dtype=torch.float64, length=20)
+    exact = selective_scan(**inputs, delta_softplus=True)
+    rounded = selective_scan(**{name: tensor.float() for name, tensor in inputs.items()}, delta_softplus=True)
+    assert exact.dtype == torch.float64
+    assert 0 < (exact - rounded).abs().max() < 1e-4
+
+
+def test_autocast_does_not_reach_the_recurrence(library):
+    inputs = random_inputs(length=30)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = outputs_and_gradients(selective_scan, inputs, delta_softplus=True)
+    for mine, theirs in zip(inside, outputs_and_gradients(library, inputs, delta_softplus=True), strict=True):
+        assert_near(mine, theirs)
+
+
+def test_only_gradients_make_it_keep_states():
+    length, batch, channels, state = 50, 2, 3, 8
+    inputs = random_inputs(batch=batch, channels=channels, length=length, state=state)
+
+    class LargestTensor(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.elements = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            self.elements = max(self.elements, out.numel() if isinstance(out, Tensor) else 0)
+            return out
+
+    with LargestTensor() as training:
+        selective_scan(**inputs)
+    with torch.no_grad(), LargestTensor() as without_gradients:
+        selective_scan(**inputs)
+    with torch.inference_mode(), LargestTensor() as inference:
+        selective_scan(**inputs)
+    assert training.elements >= length * batch * channels * state
+    largest_input = max(tensor.numel() for tensor in inputs.values())
+    assert without_gradients.elements == inference.elements == largest_input
+
+
+def test_differentiating_twice_is_refused():
+    inputs = random_inputs()
+    (gradient,) = torch.autograd.grad(selective_scan(**inputs).sum(), inputs["dt"], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_a_misshapen_input_is_named():
+    inputs = random_inputs(length=5, state=4)
+    inputs["B"] = inputs["B"].transpose(1, 2)
+    with pytest.raises(ManticoreError, match=r"B has shape \(2, 5, 4\).*must be \(2, 4, 5\)"):
+        selective_scan(**inputs)
+
+
+def logits_and_gradients(model: torch.nn.Module, tokens: Tensor) -> list[Tensor]:
+    model.zero_grad()
+    out = model(input_ids=tokens, labels=tokens, use_cache=False)
+    out.loss.backward()
+    return [out.logits, *(weight.grad for weight in model.parameters() if weight.grad is not None)]
+
+
+def test_models_give_the_same_logits_and_gradients(model, monkeypatch):
+    lengths_seen = []
+
+    def watched(hidden_states: Tensor, *args, **kwargs):
+        lengths_seen.append(hidden_states.shape[-1])
+        return selective_scan(hidden_states, *args, **kwargs)
+
+    monkeypatch.setattr(use, "selective_scan", watched)
+    tokens = torch.randint(3, 61, (2, 11), generator=torch.Generator().manual_seed(0))
+    ours = logits_and_gradients(model, tokens)
+    calls = len(lengths_seen)
+    assert lengths_seen == [11] * calls
+    assert calls >= 2
+
+    with library_scan():
+        theirs = logits_and_gradients(model, tokens)
+    assert len(lengths_seen) == calls  # the library's scan really is the other one
+
+    assert len(ours) == len(theirs)
+    largest = max(gradient.abs().max() for gradient in theirs[1:])
+    assert_near(ours[0], theirs[0])
+    for mine, other in zip(ours[1:], theirs[1:], strict=True):
+        assert (mine - other).abs().max() <= 1e-5 * largest
+
+
+def test_models_generate_the_same_with_a_cache(model):
+    tokens = torch.randint(3, 61, (2, 7), generator=torch.Generator().manual_seed(0))
+    options = {
+        "max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False,
+        "output_logits": True, "return_dict_in_generate": True,
+    }  # fmt: skip
+    ours = model.generate(tokens, attention_mask=torch.ones_like(tokens), **options)
+    with library_scan():
+        theirs = model.generate(tokens, attention_mask=torch.ones_like(tokens), **options)
+    assert torch.equal(ours.sequences, theirs.sequences)
+    for mine, other in zip(ours.logits, theirs.logits, strict=True):
+        assert_near(mine, other)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(model):
+    tokens = torch.randint(3, 61, (2, 9), generator=torch.Generator().manual_seed(0))
+    model.train()
+    plain = logits_and_gradients(model, tokens)
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    for mine, other in zip(logits_and_gradients(model, tokens), plain, strict=True):
+        assert torch.equal(mine, other)
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")  # the library's
+def test_a_compiled_graph_has_no_breaks():
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS["mamba"]).eval()
+    install_for(model)
+    tokens = torch.randint(3, 61, (1, 5))
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        assert_near(compiled(input_ids=tokens, use_cache=False).logits, model(input_ids=tokens, use_cache=False).logits)
+
+
+def test_installing_twice_changes_nothing(model):
+    code = sys.modules[type(model).__module__]
+    before = code.mamba_selective_scan
+    assert install_for(model) == []
+    assert code.mamba_selective_scan is before
+
+
+def test_models_without_a_scan_are_left_alone():
+    model = AutoModelForCausalLM.from_config(GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=11))
+    code = dict(vars(sys.modules[type(model).__module__]))
+    assert install_for(model) == []
+    assert vars(sys.modules[type(model).__module__]) == code
+
+
+def test_other_devices_and_packed_sequences_are_the_librarys(library):
+    dispatcher = use._Dispatcher(lambda *args, **kwargs: "library")
+    inputs = {name: tensor.detach() for name, tensor in random_inputs().items()}
+    assert isinstance(dispatcher(**inputs), Tensor)
+    assert dispatcher(**{name: tensor.to("meta") for name, tensor in inputs.items()}) == "library"
+    assert dispatcher(**inputs, seq_idx=torch.zeros(2, 5)) == "library"
+    with library_scan():
+        assert dispatcher(**inputs) == "library"
+
+
+def test_status_says_which_scan_is_in_use():
+    assert "hand-written backward" in status()
+    with library_scan():
+        assert "library's own" in status()
+    assert "hand-written backward" in status()
