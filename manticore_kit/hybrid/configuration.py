@@ -1,0 +1,80 @@
+"""The configuration of a hybrid: everything that is needed to build its modules without the source models."""
+
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+from manticore_kit.components.replay import Stack
+
+
+@strict
+class ManticoreConfig(PreTrainedConfig):
+    """Configuration of a `ManticoreForCausalLM`.
+
+    `components` has one entry a component: its `name`, its own transformers `config` as a dictionary, the
+    `attention` implementation, the `cuts` (first layer of each block after the first), the `stack` (see
+    `manticore_kit.components.Stack`) and what is `kept` of it after discretisation: the numbers of its `layers`, and
+    whether its `embedding` and `head` are there. `recipe` is the recipe that the hybrid was built from, less its
+    mixture, which lives in the weights.
+    """
+
+    model_type = "manticore"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values"]
+
+    components: list[dict] | tuple[dict, ...] = ()
+    ends: str = "own"
+    projector_init: str = "identity"
+    width: int = 0
+    vocab_size: int = 0
+    recipe: dict[str, Any] | None = None
+    use_cache: bool = True
+    max_position_embeddings: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = None
+    tie_word_embeddings: bool = False
+
+    @property
+    def hidden_size(self) -> int:
+        """Shared width of the states between blocks."""
+        return self.width
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks, the same for every component."""
+        return len(self.components[0]["cuts"]) + 1 if self.components else 0
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Layers of all components together, as far as they are kept."""
+        return sum(len(kept_layers(c)) for c in self.components)
+
+    @property
+    def component_names(self) -> list[str]:
+        """The components' names, in order."""
+        return [c["name"] for c in self.components]
+
+    @property
+    def spans(self) -> list[list[tuple[int, int]]]:
+        """`spans[k][n]` are the first and one past the last layer of block n of component k."""
+        edges = [[0, *c["cuts"], len(c["stack"]["returns"])] for c in self.components]
+        return [list(pairwise(e)) for e in edges]
+
+
+def component_config(entry: dict) -> PreTrainedConfig:
+    """The transformers configuration inside an entry of `ManticoreConfig.components`."""
+    fields = dict(entry["config"])
+    return AutoConfig.for_model(fields.pop("model_type"), **fields)
+
+
+def component_stack(entry: dict) -> Stack:
+    """The layer list described by an entry of `ManticoreConfig.components`."""
+    return Stack(entry["stack"]["path"], tuple(entry["stack"]["returns"]), entry["stack"]["caches"])
+
+
+def kept_layers(entry: dict) -> list[int]:
+    """The numbers of the layers that an entry still has."""
+    kept = entry.get("kept")
+    return list(range(len(entry["stack"]["returns"]))) if kept is None else kept["layers"]

@@ -1,0 +1,53 @@
+"""Mixture weights: a point on the simplex for each block.
+
+Rows are stored as softmax logits, in float32 whatever the rest of the hybrid is cast to, so no optimiser step can
+take them off the simplex. A weight of 0 is a logit of −∞: it is exactly 0, and stays 0 until it is set anew.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from manticore_kit.errors import ManticoreError
+from manticore_kit.recipe import check_rows
+
+
+class Mixture(nn.Module):
+    """Mixture weights of `blocks` × `components`, uniform at first."""
+
+    def __init__(self, blocks: int, components: int):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(blocks, components, dtype=torch.float32))
+
+    def reset_parameters(self) -> None:
+        """Back to uniform rows."""
+        with torch.no_grad():
+            self.logits.zero_()
+
+    @property
+    def weights(self) -> Tensor:
+        """(blocks, components), rows on the simplex, float32."""
+        return self.logits.softmax(dim=-1)
+
+    def set(self, rows: Sequence[Sequence[float]] | Tensor) -> None:
+        """Moves the weights to `rows`; raises `ManticoreError` where they are not on the simplex."""
+        rows = rows.tolist() if isinstance(rows, Tensor) else rows
+        blocks, components = self.logits.shape
+        try:
+            checked = check_rows(rows, blocks=blocks, components=components)
+        except (ValueError, TypeError) as error:
+            raise ManticoreError(
+                f"{error}. Rows are blocks, columns are components, as in [[0.5, 0.5], [1, 0]]."
+            ) from error
+        points = torch.tensor(checked, dtype=torch.float64)
+        with torch.no_grad():
+            self.logits.copy_((points / points.sum(dim=-1, keepdim=True)).log())
+
+    def _apply(self, fn, recurse: bool = True):
+        # Moves between devices, but never to another precision: half-precision logits would move every row.
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(move, recurse)

@@ -1,0 +1,361 @@
+"""The hybrid itself: component models cut into blocks, joined by gated projectors and a mixture row per block.
+
+    u    = (1 − α_nk) · P_in,nk(h_{n−1}) + α_nk · fit(h_{n−1})       input of block n in component k
+    y    = Block_nk(u)
+    z_nk = (1 − α_nk) · P_out,nk(y) + α_nk · fit(y)
+    h_n  = Σ_k α_nk · z_nk
+
+With `ends: own` (the default) the first block of each component reads its own embedding and its last block feeds
+its own head: logits = Σ_k α_Nk · Head_k(y_Nk), and projectors stand at the inner seams alone. With `ends: shared`
+(the published form) h_0 = Σ_k α_1k · fit(E_k(ids)) and logits = Σ_k α_1k · Head_k(fit(h_N)). In both, rows that are
+one-hot on component k give component k, exactly.
+
+Source: arXiv 2406.00894, section 3. Letters in shapes: B batch, L length, D shared width, N blocks, K components.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from manticore_kit.components.replay import Component, Start, count_tokens
+from manticore_kit.errors import ManticoreError
+from manticore_kit.hybrid import saving
+from manticore_kit.hybrid.alignment import align
+from manticore_kit.hybrid.cache import HybridCache
+from manticore_kit.hybrid.configuration import ManticoreConfig, component_config, component_stack
+from manticore_kit.hybrid.discretisation import discretize, hollow_out
+from manticore_kit.hybrid.mixture import Mixture
+from manticore_kit.hybrid.projector import Projector, fit, project
+from manticore_kit.kernels import install_for
+from manticore_kit.recipe import Recipe
+
+# Logit of ids that a component's vocabulary lacks: far below any real one, and finite, so that a weight times it
+# has a gradient.
+NO_LOGIT = -1e4
+
+
+class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
+    """A hybrid of causal language models, itself an ordinary transformers causal language model.
+
+    Component k is the submodule `component_{k}`; `from_components` builds one from models or their names.
+    """
+
+    config_class = ManticoreConfig
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _keep_in_fp32_modules_strict: ClassVar[list[str]] = ["mixture"]
+
+    def __init__(self, config: ManticoreConfig, components: Sequence[PreTrainedModel] | None = None):
+        super().__init__(config)
+        for k, entry in enumerate(config.components):
+            if components is None:
+                model = AutoModelForCausalLM.from_config(
+                    component_config(entry), attn_implementation=entry["attention"]
+                )
+                install_for(model)
+                hollow_out(model, component_stack(entry), entry["kept"])
+            else:
+                model = components[k]
+                for module in model.modules():
+                    module._is_hf_initialized = True  # loaded weights must not be drawn anew by `post_init`
+            self.add_module(f"component_{k}", model)
+        self.projectors = torch.nn.ModuleDict()
+        self.mixture = Mixture(config.num_blocks, len(config.components))
+        self.tokenizer = None
+        self.post_init()
+        self.reset_projectors(config.width, config.projector_init)
+        self.generation_config.use_cache = config.use_cache
+        self.mixture.logits.requires_grad_(not self.is_discretised)
+        self._static_rows: tuple[tuple, list[list[float]]] | None = None
+
+    # -------------------------------------------------------------------------------------------------- building
+
+    @classmethod
+    def from_components(
+        cls,
+        models_or_names: Sequence[Any],
+        *,
+        blocks: int = 2,
+        cuts: Sequence[Sequence[int]] | None = None,
+        ends: str = "own",
+        projector: dict | None = None,
+        mixture: Sequence[Sequence[float]] | None = None,
+        tokenizer: Any = None,
+    ) -> "ManticoreForCausalLM":
+        """A hybrid of models, or of whatever `manticore_kit.components.load` takes.
+
+        `cuts[k]` are the layers at which component k's blocks after the first start; left out, every component is
+        cut into `blocks` nearly equal parts. `projector` holds `init` (`identity`, the default here, or `random`)
+        and `width`; `mixture` is a row per block, uniform where it is left out. A model that is given loaded shares
+        its weights with the hybrid.
+        """
+        from manticore_kit.hybrid.building import from_components
+
+        return from_components(models_or_names, blocks, cuts, ends, projector, mixture, tokenizer)
+
+    def reset_projectors(self, width: int, init: str = "identity") -> None:
+        """New projectors to the shared `width`, wherever states pass between blocks of different components."""
+        config = self.config
+        self.config.width, self.config.projector_init = width, init
+        self.projectors.clear()
+        last, shared = config.num_blocks - 1, config.ends == "shared"
+        needed = [] if self.is_discretised else range(config.num_blocks)
+        for n in needed:
+            for k in range(self.num_components):
+                own = self.component(k).width
+                if n > 0 or shared:
+                    self.projectors[f"in_{n}_{k}"] = Projector(width, own, init)
+                if n < last or shared:
+                    self.projectors[f"out_{n}_{k}"] = Projector(own, width, init)
+        reference = next(self.component(0).model.parameters())
+        self.projectors.to(device=reference.device, dtype=reference.dtype)
+
+    def _init_weights(self, module) -> None:
+        if isinstance(module, Projector | Mixture):
+            module.reset_parameters()
+
+    # ----------------------------------------------------------------------------------------------------- parts
+
+    @property
+    def num_components(self) -> int:
+        """Number of component models, K."""
+        return len(self.config.components)
+
+    @property
+    def is_discretised(self) -> bool:
+        """Whether blocks were dropped, so that the mixture is fixed."""
+        return any(entry["kept"] is not None for entry in self.config.components)
+
+    def component(self, k: int) -> Component:
+        """Component k, as something that can be run block by block."""
+        entry = self.config.components[k]
+        return Component(getattr(self, f"component_{k}"), component_stack(entry), entry["name"])
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of this hybrid with its present mixture, weights rounded to six places."""
+        return Recipe.parse({**(self.config.recipe or {}), "mixture": rounded_rows(self.mixture_weights)})
+
+    def get_input_embeddings(self):
+        """The first component's token embedding."""
+        return self.component(0).model.get_input_embeddings()
+
+    # --------------------------------------------------------------------------------------------------- mixture
+
+    @property
+    def mixture_weights(self) -> Tensor:
+        """(blocks, components), rows on the simplex."""
+        return self.mixture.weights
+
+    def set_mixture(self, rows: Sequence[Sequence[float]] | Tensor) -> None:
+        """Sets the mixture to `rows`, one per block, each non-negative and with sum 1.
+
+        Raises `ManticoreError` for rows off the simplex, and for weight on a block that this hybrid dropped.
+        """
+        if self.is_discretised:
+            raise ManticoreError(
+                "This hybrid was discretised: it holds one component per block, so its mixture is fixed."
+            )
+        self.mixture.set(rows)
+
+    def align(self, input_ids: Tensor, *, width: int | None = None) -> None:
+        """Sets the projectors in closed form from the components' own states on `input_ids` (batch, length).
+
+        At the present mixture the hybrid then starts near the ensemble of its components, and with `width` = Σ d_k
+        exactly on it. `width` is the shared width, left out: the widest component's. No gradient is used.
+        """
+        align(self, input_ids, width)
+
+    def discretize(self) -> "ManticoreForCausalLM":
+        """A smaller hybrid in which each block is the component with the largest weight there, the rest dropped."""
+        return discretize(self)
+
+    def _mixed(self) -> tuple[Tensor, list[list[float]] | None]:
+        """The weights, and as numbers too where they are fixed, so that work on weights of 0 and 1 can be skipped."""
+        logits = self.mixture.logits
+        weights = self.mixture.weights
+        if torch.is_grad_enabled() and logits.requires_grad:
+            return weights, None
+        # Reading numbers off a device waits for it; one mixture serves many forwards.
+        key = (logits.data_ptr(), logits._version, logits.device)
+        if self._static_rows is None or self._static_rows[0] != key:
+            self._static_rows = (key, weights.tolist())
+        return weights, self._static_rows[1]
+
+    # --------------------------------------------------------------------------------------------------- forward
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: HybridCache | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs,
+    ) -> CausalLMOutputWithPast:
+        """Logits (B, L, vocabulary) of `input_ids` (B, L), and the mean next-token loss where `labels` are given."""
+        if input_ids is None:
+            raise ManticoreError("A hybrid reads `input_ids`: its components each have an embedding of their own.")
+        weights, rows = self._mixed()
+        use_cache = self._caching(use_cache)
+        if use_cache and past_key_values is None:
+            past_key_values = self.new_cache()
+        cache = past_key_values if use_cache else None
+        self._check_length(input_ids.shape[1] + (0 if cache is None else cache.seen), rows)
+
+        starts = self._starts(input_ids, attention_mask, position_ids, cache, rows)
+        state, outputs = self._blocks(starts, weights, rows, cache)
+        logits = self._logits(state, outputs, weights, rows, logits_to_keep)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
+
+    def _starts(self, input_ids, attention_mask, position_ids, cache, rows) -> dict[int, Start]:
+        """Each component that runs anywhere, brought to its first layer."""
+        count, blocks = self.num_components, range(self.config.num_blocks)
+        running = tuple(tuple(_runs(rows, n, k) for n in blocks) for k in range(count))
+        if cache is not None:
+            cache.extend(input_ids.shape[1], running)
+        return {
+            k: self.component(k).start(
+                input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                cache=None if cache is None else cache.caches[k],
+            )
+            for k in range(count)
+            if any(running[k])
+        }
+
+    def _blocks(
+        self, starts: dict[int, Start], weights: Tensor, rows, cache: HybridCache | None
+    ) -> tuple[Tensor | None, dict[int, Tensor]]:
+        """The last shared state (B, L, D), and with own ends each component's output of its last block instead."""
+        config, spans = self.config, self.config.spans
+        last, shared = config.num_blocks - 1, config.ends == "shared"
+        state = self._shared_embedding(starts, weights, rows) if shared else None
+        outputs: dict[int, Tensor] = {}
+        for n in range(config.num_blocks):
+            terms = {}
+            for k, start in starts.items():
+                if not _runs(rows, n, k):
+                    if cache is not None:
+                        count_tokens(cache.caches[k], range(*spans[k][n]), start.hidden)
+                    continue
+                component, gate = self.component(k), _gate(weights, rows, n, k)
+                entered = start.hidden if state is None else self._project("in", n, k, state, gate, component.width)
+                left = component.run(start, entered, *spans[k][n])
+                if n == last and not shared:
+                    outputs[k] = left
+                else:
+                    terms[k] = self._project("out", n, k, left, gate, config.width)
+            state = _weighted_sum(terms, weights[n], rows and rows[n]) if terms else None
+        return state, outputs
+
+    def _shared_embedding(self, starts: dict[int, Start], weights: Tensor, rows) -> Tensor:
+        embedded = {k: fit(s.hidden, self.config.width) for k, s in starts.items() if _runs(rows, 0, k)}
+        return _weighted_sum(embedded, weights[0], rows and rows[0])
+
+    def _project(self, side: str, n: int, k: int, hidden: Tensor, gate: Tensor | None, width: int) -> Tensor:
+        if gate is None:  # a weight of exactly 1 leaves nothing of the projector
+            return fit(hidden, width)
+        return project(self.projectors[f"{side}_{n}_{k}"], hidden, gate.to(hidden.dtype), width)
+
+    def _logits(self, state, outputs: dict[int, Tensor], weights: Tensor, rows, keep: int | Tensor) -> Tensor:
+        row = 0 if self.config.ends == "shared" else self.config.num_blocks - 1
+        if self.config.ends == "shared":
+            heads = [k for k in range(self.num_components) if _runs(rows, row, k)]
+            outputs = {k: fit(state, self.component(k).width) for k in heads}
+        chosen = slice(-keep, None) if isinstance(keep, int) else keep
+        terms = {}
+        for k, hidden in outputs.items():
+            logits = self.component(k).head(hidden[:, chosen])
+            missing = self.config.vocab_size - logits.shape[-1]
+            terms[k] = F.pad(logits, (0, missing), value=NO_LOGIT) if missing else logits
+        return _weighted_sum(terms, weights[row], rows and rows[row])
+
+    def _check_length(self, length: int, rows) -> None:
+        for k, entry in enumerate(self.config.components):
+            limit = entry["positions"]
+            if limit is not None and length > limit and any(_runs(rows, n, k) for n in range(self.config.num_blocks)):
+                raise ManticoreError(
+                    f"The sequence has {length} tokens, but component {entry['name']!r} has learned positions for "
+                    f"{limit} only. Cut the text to {limit} tokens, or leave this component out."
+                )
+
+    # ------------------------------------------------------------------------------------------------ generation
+
+    def new_cache(self) -> HybridCache:
+        """An empty cache for this hybrid."""
+        return HybridCache([self.component(k).new_cache() for k in range(self.num_components)])
+
+    def _caching(self, use_cache: bool | None) -> bool:
+        if not all(entry["stack"]["caches"] for entry in self.config.components):
+            return False
+        if use_cache is None:
+            return self.config.use_cache and not self.training
+        checkpointing = self.training and self.is_gradient_checkpointing
+        return use_cache and not checkpointing
+
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs) -> None:
+        if model_kwargs.get("past_key_values") is not None or generation_config.use_cache is False:
+            return
+        if all(entry["stack"]["caches"] for entry in self.config.components):
+            model_kwargs["past_key_values"] = self.new_cache()
+        else:
+            model_kwargs["use_cache"] = False
+
+    # ---------------------------------------------------------------------------------------------------- saving
+
+    def save_pretrained(self, save_directory, **kwargs) -> None:
+        """Saves the hybrid, its recipe and its tokenizer; the folder is complete or is left as it was."""
+        saving.save(self, super().save_pretrained, save_directory, **kwargs)
+
+
+# ------------------------------------------------------------------------------------------------------- small parts
+
+
+def _runs(rows: list[list[float]] | None, n: int, k: int) -> bool:
+    """Whether component k runs in block n: always while the mixture is trained, else where its weight is not 0."""
+    return rows is None or rows[n][k] != 0.0
+
+
+def _gate(weights: Tensor, rows: list[list[float]] | None, n: int, k: int) -> Tensor | None:
+    """The gate of block n in component k, None where it is fixed at 1."""
+    return None if rows is not None and rows[n][k] == 1.0 else weights[n, k]
+
+
+def _weighted_sum(terms: dict[int, Tensor], weights: Tensor, row: list[float] | None) -> Tensor:
+    """Σ_k weights[k] · terms[k]; a single term of weight 1 is handed on untouched."""
+    if row is not None and len(terms) == 1 and row[next(iter(terms))] == 1.0:
+        return next(iter(terms.values()))
+    total = None
+    for k, term in terms.items():
+        weighted = weights[k].to(term.dtype) * term
+        total = weighted if total is None else total + weighted
+    assert total is not None
+    return total
+
+
+def rounded_rows(weights: Tensor, places: int = 6) -> list[list[float]]:
+    """Rows of `weights` rounded so that each still sums to 1 (largest remainder)."""
+    unit = 10**places
+    rounded = []
+    for row in weights.tolist():
+        parts = [int(w * unit) for w in row]
+        by_remainder = sorted(range(len(row)), key=lambda k: parts[k] - row[k] * unit)
+        for k in by_remainder[: unit - sum(parts)]:
+            parts[k] += 1
+        rounded.append([p / unit for p in parts])
+    return rounded
+
+
+__all__ = ["ManticoreForCausalLM", "rounded_rows"]

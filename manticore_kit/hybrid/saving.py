@@ -1,0 +1,69 @@
+"""Saving a hybrid so that its folder is complete or is left as it was."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from manticore_kit.errors import ManticoreError
+
+RECIPE_FILE = "recipe.yaml"
+
+
+def save(hybrid, write: Callable, folder, **kwargs) -> None:
+    """Saves weights, configuration, recipe and tokenizer by way of a neighbouring folder that is then moved.
+
+    `write` is the plain `save_pretrained`. Raises `ManticoreError` where the disk is full, the folder cannot be
+    written, or a component's own Python code would be needed to load the hybrid again.
+    """
+    folder = Path(folder)
+    if not kwargs.get("is_main_process", True):
+        return
+    if foreign := [e["name"] for e in hybrid.config.components if e["remote_code"]]:
+        raise ManticoreError(
+            f"{foreign[0]!r} runs Python code from its repository, which a saved hybrid does not carry, so the hybrid "
+            "could not be loaded again. Keep its recipe instead, and build from that."
+        )
+    if folder.is_file():
+        raise ManticoreError(f"{str(folder)!r} is a file. Name a folder to save the hybrid in.")
+    recipe = hybrid.recipe
+    hybrid.config.recipe = recipe.model_dump(exclude={"mixture"})
+    partial = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial.", dir=folder.parent))
+        # As they are in memory: a conversion to the layout of some component's hub files would not fit the hybrid.
+        write(str(partial), **{"save_original_format": False, **kwargs})
+        recipe.to_yaml(partial / RECIPE_FILE)
+        if hybrid.tokenizer is not None:
+            hybrid.tokenizer.save_pretrained(partial)
+        _move(partial, folder)
+    except (OSError, SafetensorError) as error:
+        raise ManticoreError(
+            f"The hybrid could not be saved in {str(folder)!r}: {error}. Nothing half-written was left there; free some "
+            "space or name another folder, and save again."
+        ) from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Moves the files of `source` into `target`; one rename where that does not exist yet."""
+    source.chmod(0o777 & ~_umask())
+    if not target.exists():
+        source.rename(target)
+        return
+    # A folder that is in use (a checkpoint with its trainer's state) keeps its other files. The configuration goes
+    # last: weights are read only where there is one.
+    for file in sorted(source.iterdir(), key=lambda f: f.name == "config.json"):
+        os.replace(file, target / file.name)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

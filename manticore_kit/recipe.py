@@ -1,0 +1,203 @@
+"""What a hybrid is, as data.
+
+A `Recipe` names the component models, where each is cut, how the pieces are joined and in which mixture. Widgets
+edit one, notebooks and the command line take one, and a saved hybrid holds the one it was built from. It forbids
+unknown keys, and what it says of a mistake names the field, the value and what would be accepted.
+"""
+
+import difflib
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from manticore_kit.errors import ManticoreError
+
+# Rows typed by hand are rounded; anything further from 1 than this is a mistake and not a rounding.
+ROW_SUM_TOLERANCE = 1e-3
+
+
+class RecipeError(ManticoreError):
+    """A recipe that cannot be used; the message lists every field at fault."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class ComponentSpec(_Strict):
+    """One component model of a hybrid."""
+
+    model: str = Field(min_length=1, description="zoo name, hub id, folder, or architecture name with `config`")
+    cuts: list[int] | None = Field(None, description="layers at which a new block starts; left out: equal split")
+    config: dict[str, Any] | None = Field(None, description="settings of the architecture; weights are then random")
+    trust_remote_code: bool = Field(False, description="run the Python code that comes with the model")
+
+    @field_validator("cuts")
+    @classmethod
+    def _rising(cls, cuts: list[int] | None) -> list[int] | None:
+        if cuts is not None and (any(c < 1 for c in cuts) or any(a >= b for a, b in pairwise(cuts))):
+            raise ValueError("cuts must be layer numbers from 1 up, in rising order, each once, such as [2, 4]")
+        return cuts
+
+
+class ProjectorSpec(_Strict):
+    """How states pass between blocks of different components."""
+
+    kind: Literal["linear"] = "linear"
+    init: Literal["aligned", "identity", "random"] = "aligned"
+    width: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="shared width; left out: the widest component's"
+    )
+
+
+class Recipe(_Strict):
+    """A hybrid: components, cuts, projectors, ends, mixture and tokenizer."""
+
+    components: list[ComponentSpec] = Field(min_length=1)
+    blocks: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="left out: as the mixture or the cuts say, else 2"
+    )
+    projector: ProjectorSpec = ProjectorSpec()
+    ends: Literal["own", "shared"] = "own"
+    mixture: list[list[float]] | None = Field(
+        None, description="a row per block, a weight per component; left out: uniform"
+    )
+    tokenizer: str | None = Field(None, description="whose tokenizer; left out: the components' common one")
+    seed: int = Field(0, description="for random weights")
+
+    @field_validator("mixture")
+    @classmethod
+    def _on_simplex(cls, rows: list[list[float]] | None) -> list[list[float]] | None:
+        return rows if rows is None else check_rows(rows)
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        said = {f"components[{i}].cuts": len(c.cuts) + 1 for i, c in enumerate(self.components) if c.cuts is not None}
+        if self.mixture is not None:
+            said["mixture"] = len(self.mixture)
+            if (wrong := len(self.mixture[0])) != len(self.components):
+                raise ValueError(f"mixture rows have {wrong} weights, but there are {len(self.components)} components")
+        if self.blocks is not None:
+            said["blocks"] = self.blocks
+        if len(set(said.values())) > 1:
+            raise ValueError(
+                "these disagree on the number of blocks: " + ", ".join(f"{k} says {v}" for k, v in said.items())
+            )
+        return self
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks that the recipe asks for."""
+        if self.blocks is not None:
+            return self.blocks
+        if self.mixture is not None:
+            return len(self.mixture)
+        return next((len(c.cuts) + 1 for c in self.components if c.cuts is not None), 2)
+
+    @property
+    def rows(self) -> list[list[float]]:
+        """The mixture, uniform where the recipe leaves it out."""
+        count = len(self.components)
+        return self.mixture or [[1 / count] * count for _ in range(self.num_blocks)]
+
+    # ------------------------------------------------------------------------------------------------- as YAML
+
+    @classmethod
+    def parse(cls, data: Any, where: str = "recipe") -> "Recipe":
+        """The recipe in plain `data`; raises `RecipeError` that lists every field at fault."""
+        if not isinstance(data, dict):
+            raise RecipeError(f"{where}: a recipe is a mapping with `components:`, but this is {type(data).__name__}.")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise RecipeError(_explain(error, where)) from None
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> "Recipe":
+        """The recipe in a YAML file (a path) or in YAML text (a string with a line break)."""
+        is_text = isinstance(source, str) and "\n" in source
+        where = "recipe" if is_text else str(source)
+        try:
+            text = source if is_text else Path(source).read_text()
+            data = yaml.safe_load(text)  # pyright: ignore[reportArgumentType]
+        except OSError as error:
+            raise RecipeError(
+                f"{where}: cannot be read ({error.strerror}). Name a YAML file that holds a recipe."
+            ) from None
+        except yaml.YAMLError as error:
+            raise RecipeError(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
+        return cls.parse(data, where)
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """The recipe as YAML text, also written to `path` where one is given; what is left out stays left out."""
+        data = self.model_dump(exclude_none=True, exclude_defaults=False)
+        for component in data["components"]:
+            if not component["trust_remote_code"]:
+                del component["trust_remote_code"]
+        text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        if path is not None:
+            Path(path).write_text(text)
+        return text
+
+
+def check_rows(rows: Any, *, blocks: int | None = None, components: int | None = None) -> list[list[float]]:
+    """Mixture `rows` as lists of floats that sum to 1.
+
+    Raises `ValueError` with the row at fault for weights that are negative, not finite or do not sum to 1 (within
+    0.001), and for the wrong number of rows or weights.
+    """
+    rows = [[float(x) for x in row] for row in rows]
+    if not rows:
+        raise ValueError("the mixture needs a row for each block")
+    if blocks is not None and len(rows) != blocks:
+        raise ValueError(f"the mixture has {len(rows)} rows, but the hybrid has {blocks} blocks: give a row for each")
+    width = components if components is not None else len(rows[0])
+    for number, row in enumerate(rows):
+        where = f"mixture row {number} is {row}"
+        if len(row) != width:
+            raise ValueError(f"{where}: it has {len(row)} weights and needs {width}, one for each component")
+        if not all(math.isfinite(x) for x in row):
+            raise ValueError(f"{where}: weights must be finite numbers")
+        if min(row) < 0:
+            raise ValueError(f"{where}: weights must be 0 or more")
+        if abs(sum(row) - 1) > ROW_SUM_TOLERANCE:
+            raise ValueError(f"{where}: its sum is {sum(row):.6g} and must be 1")
+    return rows
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes short lists of numbers on one line, as people do."""
+
+
+def _represent_list(dumper: yaml.SafeDumper, values: list):
+    flat = all(isinstance(v, int | float) for v in values)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=flat)
+
+
+_Dumper.add_representer(list, _represent_list)
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for item in error.errors():
+        place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"]).lstrip(".") or "recipe"
+        if item["type"] == "extra_forbidden":
+            known = _fields_at(item["loc"][:-1])
+            near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            lines.append(f"{place}: unknown key; {hint}known keys are {', '.join(known)}")
+        else:
+            given = "" if item["type"] in {"missing", "value_error"} else f" (given: {item['input']!r})"
+            lines.append(f"{place}: {item['msg'].removeprefix('Value error, ')}{given}")
+    return f"{where}: " + "; ".join(lines)
+
+
+def _fields_at(location: tuple) -> list[str]:
+    for part, spec in (("components", ComponentSpec), ("projector", ProjectorSpec)):
+        if location and location[0] == part:
+            return list(spec.model_fields)
+    return list(Recipe.model_fields)
