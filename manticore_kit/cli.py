@@ -1,0 +1,153 @@
+"""The command line: `manticore …`, a thin shell over the library's functions.
+
+Everything is imported when its command runs, so that `manticore --help` answers at once. Errors that the library raises
+on purpose are printed as they are, without a traceback.
+"""
+
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from manticore_kit.errors import ManticoreError
+
+_PLAIN = {"no_args_is_help": True, "rich_markup_mode": None}
+app = typer.Typer(
+    help="A workbench for pretrained hybrids of language models.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    **_PLAIN,
+)
+zoo_app = typer.Typer(help="The small models that come with the workbench.", **_PLAIN)
+app.add_typer(zoo_app, name="zoo")
+
+
+def main() -> None:
+    """Run the command line, with deliberate errors as one message and exit status 1."""
+    try:
+        app()
+    except ManticoreError as error:
+        print(f"manticore: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+@app.command()
+def describe(
+    model: Annotated[str, typer.Argument(help="A zoo name, a hub id or a folder.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that the model brings.")
+    ] = False,
+) -> None:
+    """Say what a model is made of.
+
+    Family, layers and their kinds, width, parameters, tokenizer, context.
+    """
+    from manticore_kit.components import describe
+
+    description = describe(model, trust_remote_code=trust_remote_code).model_dump()
+    if json:
+        _print_json(description)
+    else:
+        _print_aligned([(name.replace("_", " "), _readable(value)) for name, value in description.items()])
+
+
+@app.command()
+def build(
+    recipe: Annotated[Path, typer.Argument(help="A recipe in YAML.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to save the hybrid in.")],
+) -> None:
+    """Build a recipe's hybrid and save it.
+
+    The folder holds the weights, the recipe and the tokenizer.
+    """
+    from manticore_kit import Recipe
+    from manticore_kit import build as build_hybrid
+
+    build_hybrid(Recipe.from_yaml(recipe)).save_pretrained(out)
+    print(out)
+
+
+@app.command()
+def report(
+    notebook: Annotated[str, typer.Argument(help="A path, or a name under notebooks/.")],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Set a parameter of the notebook."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The page; by default reports/NOTEBOOK.html, numbered if taken.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it exists.")] = False,
+) -> None:
+    """Execute a notebook into one HTML page.
+
+    The page opens with no network; the executed notebook lies beside it.
+    """
+    from manticore_kit.reports import find_notebook, parse_assignments
+    from manticore_kit.reports import report as write_report
+
+    path = find_notebook(notebook)
+    values = parse_assignments(path, parameters or [])
+    print(write_report(path, parameters=values, out=out, overwrite=overwrite, progress=True))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has and lacks.
+
+    Versions, CUDA and its kernels, the selective scan, models, hub, Jupyter, browser.
+    """
+    from manticore_kit.doctor import examine
+
+    _print_aligned([(row.name, f"{row.value}  [{row.hint}]" if row.hint else row.value) for row in examine()])
+
+
+@zoo_app.command("list")
+def zoo_list() -> None:
+    """List the zoo's models."""
+    from manticore_kit import zoo
+
+    _print_aligned([(name, _card_line(zoo.card(name))) for name in zoo.names()])
+
+
+@zoo_app.command("build")
+def zoo_build(
+    names: Annotated[list[str] | None, typer.Argument(help="Which models; all of them if none is named.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write their folders to.")] = Path("zoo"),
+) -> None:
+    """Train the zoo's models anew on the text that comes with Python."""
+    from manticore_kit import zoo
+
+    for folder in zoo.build(names, out):
+        print(folder)
+
+
+def _card_line(card: dict) -> str:
+    losses = ", ".join(f"{kind} {loss:.2f}" for kind, loss in card["held_out"]["loss"].items())
+    return f"{card['architecture']}, {card['parameters']:,} parameters, held-out nats per token: {losses}"
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, tuple):  # the kinds of layers: runs of one kind as "attention × 4"
+        runs = [(kind, len(list(run))) for kind, run in groupby(value)]
+        return ", ".join(f"{kind} × {length}" if length > 1 else kind for kind, length in runs)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "unlimited" if value is None else str(value)
+
+
+def _print_aligned(rows: list[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:<{width}}  {value}")
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    print(json.dumps(value, indent=2, ensure_ascii=False))
