@@ -1,0 +1,1 @@
+"""Language modelling: text that is always at hand, and the loss on it."""
