@@ -7,7 +7,8 @@ The recurrence, for every sequence, channel d and state n (Gu and Dao, arXiv 231
 Notable here:
 - the loop is time-major and writes into buffers that it reuses, so a step touches memory that is already in the cache;
 - autograd sees one node for the whole scan instead of several per step; it keeps the states and recomputes the decays;
-- without gradients one state is kept, whatever the length.
+- without gradients one state is kept, whatever the length;
+- products are written with `out=`, which autocast leaves alone: the recurrence keeps its precision inside it.
 
 Shape suffixes: `L` time steps, `B` sequences in the batch, `D` channels, `N` states of a channel. Channels come last
 because they are many and N is small: every elementwise operation then has a long contiguous inner axis.
@@ -55,12 +56,11 @@ def selective_scan(
         compute_dtype = torch.promote_types(compute_dtype, tensor.dtype)
     inputs = [tensor.to(compute_dtype) for tensor in (hidden_states, dt, A, B, C)]
 
-    with torch.autocast("cpu", enabled=False):  # the recurrence needs the precision that autocast would take away
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-            y_BDL, last_BDN = _Scan.apply(*inputs)
-        else:
-            y_LBD, states = _forward(*_time_major(*inputs), keep_states=False)
-            y_BDL, last_BDN = y_LBD.permute(1, 2, 0), _last_state(states)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+        y_BDL, last_BDN = _Scan.apply(*inputs)
+    else:
+        y_LBD, states = _forward(*_time_major(*inputs), keep_states=False)
+        y_BDL, last_BDN = y_LBD.permute(1, 2, 0), _last_state(states)
 
     y_BDL = y_BDL.to(hidden_states.dtype)
     if D is not None:
@@ -135,26 +135,27 @@ class _Scan(torch.autograd.Function):
         u_LBD, dt_LBD, A_ND, B_LBN, C_LBN, states_TBND = ctx.saved_tensors
         grad_y_LBD = grad_y_BDL.permute(2, 0, 1).contiguous()
         grad_h_BND = grad_last_BDN.transpose(1, 2).clone(memory_format=torch.contiguous_format)
-        grad_u_LBD, grad_dt_LBD, grad_B_LBN = (torch.empty_like(tensor) for tensor in (u_LBD, dt_LBD, B_LBN))
+        grad_u_LBD, grad_dt_LBD, grad_B_LBN, grad_C_LBN = (
+            torch.empty_like(tensor) for tensor in (u_LBD, dt_LBD, B_LBN, C_LBN)
+        )
         grad_A_BND = torch.zeros_like(grad_h_BND)  # summed over the batch only once, after the loop
         grad_x_BD = torch.empty_like(u_LBD[0])
         x_LBD = dt_LBD * u_LBD
         decay_BND, through_decay_BND = torch.empty_like(grad_h_BND), torch.empty_like(grad_h_BND)
 
-        with torch.autocast("cpu", enabled=False):
-            grad_C_LBN = torch.matmul(states_TBND[1:], grad_y_LBD[..., None])[..., 0]
-            for t in reversed(range(len(u_LBD))):
-                grad_h_BND.addcmul_(C_LBN[t][..., None], grad_y_LBD[t][:, None])
-                torch.bmm(B_LBN[t][:, None], grad_h_BND, out=grad_x_BD[:, None])
-                torch.bmm(grad_h_BND, x_LBD[t][..., None], out=grad_B_LBN[t][..., None])
+        for t in reversed(range(len(u_LBD))):
+            torch.bmm(states_TBND[t + 1], grad_y_LBD[t][..., None], out=grad_C_LBN[t][..., None])
+            grad_h_BND.addcmul_(C_LBN[t][..., None], grad_y_LBD[t][:, None])
+            torch.bmm(B_LBN[t][:, None], grad_h_BND, out=grad_x_BD[:, None])
+            torch.bmm(grad_h_BND, x_LBD[t][..., None], out=grad_B_LBN[t][..., None])
 
-                torch.mul(dt_LBD[t][:, None], A_ND, out=decay_BND).exp_()
-                grad_h_BND.mul_(decay_BND)  # from here on the gradient of the state before the step
-                torch.mul(grad_h_BND, states_TBND[t], out=through_decay_BND)  # the gradient of dt A
-                grad_A_BND.addcmul_(through_decay_BND, dt_LBD[t][:, None])
-                torch.sum(through_decay_BND.mul_(A_ND), dim=1, out=grad_dt_LBD[t])
-                grad_dt_LBD[t].addcmul_(grad_x_BD, u_LBD[t])
-                torch.mul(grad_x_BD, dt_LBD[t], out=grad_u_LBD[t])
+            torch.mul(dt_LBD[t][:, None], A_ND, out=decay_BND).exp_()
+            grad_h_BND.mul_(decay_BND)  # from here on the gradient of the state before the step
+            torch.mul(grad_h_BND, states_TBND[t], out=through_decay_BND)  # the gradient of dt A
+            grad_A_BND.addcmul_(through_decay_BND, dt_LBD[t][:, None])
+            torch.sum(through_decay_BND.mul_(A_ND), dim=1, out=grad_dt_LBD[t])
+            grad_dt_LBD[t].addcmul_(grad_x_BD, u_LBD[t])
+            torch.mul(grad_x_BD, dt_LBD[t], out=grad_u_LBD[t])
 
         grad_u_BDL, grad_dt_BDL, grad_B_BNL, grad_C_BNL = (
             tensor.permute(1, 2, 0) for tensor in (grad_u_LBD, grad_dt_LBD, grad_B_LBN, grad_C_LBN)
