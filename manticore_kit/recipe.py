@@ -150,7 +150,10 @@ def check_rows(rows: Any, *, blocks: int | None = None, components: int | None =
     Raises `ValueError` with the row at fault for weights that are negative, not finite or do not sum to 1 (within
     0.001), and for the wrong number of rows or weights.
     """
-    rows = [[float(x) for x in row] for row in rows]
+    try:
+        rows = [[float(x) for x in row] for row in rows]
+    except (TypeError, ValueError):
+        raise ValueError(f"the mixture must be rows of numbers, but is {rows!r}") from None
     if not rows:
         raise ValueError("the mixture needs a row for each block")
     if blocks is not None and len(rows) != blocks:

@@ -55,7 +55,10 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         for k, entry in enumerate(config.components):
             if components is None:
                 model = AutoModelForCausalLM.from_config(
-                    component_config(entry), attn_implementation=entry["attention"]
+                    # Not the precision that the component once had, but the one this hybrid is built in.
+                    component_config(entry),
+                    attn_implementation=entry["attention"],
+                    dtype=torch.get_default_dtype(),
                 )
                 install_for(model)
                 hollow_out(model, component_stack(entry), entry["kept"])
@@ -251,7 +254,11 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
                         count_tokens(cache.caches[k], range(*spans[k][n]), start.hidden)
                     continue
                 component, gate = self.component(k), _gate(weights, rows, n, k)
-                entered = start.hidden if state is None else self._project("in", n, k, state, gate, component.width)
+                if state is None:
+                    entered = start.hidden
+                else:
+                    entered = self._project("in", n, k, state, gate, component.width)
+                    entered = _as_expected(entered, start.hidden.dtype, rows, n - 1, k)
                 left = component.run(start, entered, *spans[k][n])
                 if n == last and not shared:
                     outputs[k] = left
@@ -267,13 +274,13 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
     def _project(self, side: str, n: int, k: int, hidden: Tensor, gate: Tensor | None, width: int) -> Tensor:
         if gate is None:  # a weight of exactly 1 leaves nothing of the projector
             return fit(hidden, width)
-        return project(self.projectors[f"{side}_{n}_{k}"], hidden, gate.to(hidden.dtype), width)
+        return project(self.projectors[f"{side}_{n}_{k}"], hidden, gate, width)  # pyright: ignore[reportArgumentType]
 
     def _logits(self, state, outputs: dict[int, Tensor], weights: Tensor, rows, keep: int | Tensor) -> Tensor:
         row = 0 if self.config.ends == "shared" else self.config.num_blocks - 1
         if self.config.ends == "shared":
-            heads = [k for k in range(self.num_components) if _runs(rows, row, k)]
-            outputs = {k: fit(state, self.component(k).width) for k in heads}
+            heads = {k: self.component(k) for k in range(self.num_components) if _runs(rows, row, k)}
+            outputs = {k: _as_expected(fit(state, c.width), c.model.dtype, rows, -1, k) for k, c in heads.items()}
         chosen = slice(-keep, None) if isinstance(keep, int) else keep
         terms = {}
         for k, hidden in outputs.items():
@@ -311,7 +318,7 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         if all(entry["stack"]["caches"] for entry in self.config.components):
             model_kwargs["past_key_values"] = self.new_cache()
         else:
-            model_kwargs["use_cache"] = False
+            generation_config.use_cache = False  # this call's own copy
 
     # ---------------------------------------------------------------------------------------------------- saving
 
@@ -331,6 +338,14 @@ def _runs(rows: list[list[float]] | None, n: int, k: int) -> bool:
 def _gate(weights: Tensor, rows: list[list[float]] | None, n: int, k: int) -> Tensor | None:
     """The gate of block n in component k, None where it is fixed at 1."""
     return None if rows is not None and rows[n][k] == 1.0 else weights[n, k]
+
+
+def _as_expected(hidden: Tensor, dtype: torch.dtype, rows: list[list[float]] | None, n: int, k: int) -> Tensor:
+    """`hidden` in the precision that component k begins with, unless block n was k alone and hands on its own state.
+
+    Some models keep their state in float32 when their weights are in half precision (Mamba); others cannot read that.
+    """
+    return hidden if rows is not None and rows[n][k] == 1.0 else hidden.to(dtype)
 
 
 def _weighted_sum(terms: dict[int, Tensor], weights: Tensor, row: list[float] | None) -> Tensor:

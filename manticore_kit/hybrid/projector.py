@@ -47,6 +47,8 @@ def fit(hidden: Tensor, width: int) -> Tensor:
     return hidden[..., :width] if own > width else F.pad(hidden, (0, width - own))
 
 
-def project(projector: nn.Module, hidden: Tensor, gate: Tensor, width: int) -> Tensor:
+def project(projector: Projector, hidden: Tensor, gate: Tensor, width: int) -> Tensor:
     """The gated projection of `hidden` (batch, length, features) to `width`; `gate` is a scalar."""
+    hidden = hidden.to(projector.weight.dtype)
+    gate = gate.to(hidden.dtype)
     return (1 - gate) * projector(hidden) + gate * fit(hidden, width)
