@@ -247,8 +247,9 @@ def loss_surface(
 
     The grid has `points` weights along each direction and varies the rows of `blocks` (counted from 0; all of them
     unless given). `mixtures` (points, blocks, components) replaces the grid. `progress(done, total)` is called after
-    each mixture. The hybrid's own mixture is put back at the end (to float32 rounding), also after an error. Raises `ManticoreError` for a
-    grid that could not be drawn and for rows that are not on the simplex. Source: the paper's figures 2 and 3.
+    each mixture. The hybrid's own mixture is put back at the end (to float32 rounding), also after an error. Raises
+    `ManticoreError` for a grid that could not be drawn and for rows that are not on the simplex. Source: the paper's
+    figures 2 and 3.
     """
     start = hybrid.mixture_weights.detach().clone()
     depth, components = start.shape
