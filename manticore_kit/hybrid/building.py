@@ -105,16 +105,15 @@ def assemble(
 
 def alignment_text(tokenizer: PreTrainedTokenizerBase | None) -> torch.Tensor:
     """Ids (64, 128) of built-in text, half prose and half code, that the aligned start of a recipe is fitted on."""
-    from manticore_kit.tasks.language.builtin_text import token_windows
+    from manticore_kit.tasks.language.builtin_text import excerpts
 
     if tokenizer is None:
         raise ManticoreError(
             "An aligned start runs the components on built-in text, and none of them came with a tokenizer. Name one "
             "with `tokenizer:`, or use `projector: {init: identity}` and call `.align(input_ids)` on text of your own."
         )
-    kinds = ("prose", "code")
-    windows = [token_windows(tokenizer, k, "train", length=ALIGNMENT_LENGTH, count=ALIGNMENT_WINDOWS) for k in kinds]
-    return torch.cat(windows)
+    size = {"length": ALIGNMENT_LENGTH, "count": ALIGNMENT_WINDOWS}
+    return torch.cat([excerpts(tokenizer, kind, "train", **size) for kind in ("prose", "code")])
 
 
 def _join_vocabularies(loaded: list[Loaded], chosen: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase | None:
@@ -127,8 +126,8 @@ def _join_vocabularies(loaded: list[Loaded], chosen: PreTrainedTokenizerBase | N
             transplant(x.component.model, x.tokenizer, tokenizer)
         elif x.component.vocab_size < len(tokenizer):
             raise ManticoreError(
-                f"{x.component.name!r} has rows for {x.component.vocab_size} tokens and no tokenizer of its own, but the "
-                f"hybrid's tokenizer has {len(tokenizer)}. Choose a component with that vocabulary."
+                f"{x.component.name!r} has rows for {x.component.vocab_size} tokens and no tokenizer of its own, but "
+                f"the hybrid's tokenizer has {len(tokenizer)}. Choose a component with that vocabulary."
             )
     return tokenizer
 

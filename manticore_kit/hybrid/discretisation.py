@@ -79,8 +79,11 @@ def _what_to_keep(component: Component, spans, chosen: list[int], k: int, embedd
     return {"layers": layers, "absent_embeddings": absent_embeddings, "absent_heads": absent_heads}
 
 
-def _is_embedding(model: nn.Module, path: str) -> bool:
-    return isinstance(model.get_submodule(path), nn.Embedding)
+def _is_embedding(model: PreTrainedModel, path: str) -> bool:
+    """Whether zeros can stand for the module's output: token tables, and others that look up what they are given."""
+    module = model.get_submodule(path)
+    plain = type(module).forward is nn.Embedding.forward  # OPT's positions, for one, are computed from a mask
+    return isinstance(module, nn.Embedding) and (plain or module is model.get_input_embeddings())
 
 
 def _modules_of_stages(component: Component) -> tuple[list[str], list[str]]:

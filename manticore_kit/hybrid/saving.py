@@ -43,8 +43,8 @@ def save(hybrid, write: Callable, folder, **kwargs) -> None:
         _move(partial, folder)
     except (OSError, SafetensorError) as error:
         raise ManticoreError(
-            f"The hybrid could not be saved in {str(folder)!r}: {error}. Nothing half-written was left there; free some "
-            "space or name another folder, and save again."
+            f"The hybrid could not be saved in {str(folder)!r}: {error}. Nothing half-written was left there; free "
+            "some space or name another folder, and save again."
         ) from error
     finally:
         if partial is not None:

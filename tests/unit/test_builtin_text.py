@@ -131,3 +131,12 @@ def test_mistakes_are_named(tokenizer):
         token_windows(tokenizer, "prose", "held-out", length=128, count=10_000_000)
     with pytest.raises(ManticoreError, match="no end-of-text token"):
         token_windows(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE())), "prose", "train", length=8)
+
+
+def test_excerpts_are_windows_of_the_text_and_repeat(tokenizer):
+    first = builtin_text.excerpts(tokenizer, "prose", "held-out", length=16, count=5)
+    assert first.shape == (5, 16)
+    assert torch.equal(first, builtin_text.excerpts(tokenizer, "prose", "held-out", length=16, count=5))
+    assert not torch.equal(first, builtin_text.excerpts(tokenizer, "prose", "held-out", length=16, count=5, seed=1))
+    text = "".join(tokenizer.decode(first[0]).split())
+    assert any(text in "".join(d.text.split()) for d in builtin_text.documents("prose", "held-out"))

@@ -30,6 +30,7 @@ Split = Literal["train", "held-out"]
 
 HELD_OUT_SHARE = 0.08  # of the documents, in expectation
 _SHORTEST_DOCSTRING = 12  # words; below that a docstring is a label rather than prose
+_MOST_CHARACTERS_PER_TOKEN = 12  # on average over a window, for any usual vocabulary
 _SHORTEST_PARAGRAPH = 80  # characters; shorter ones recur by coincidence and are left in the training text
 _GENERATED = {"encodings", "pydoc_data", "html/entities.py", "stringprep.py"}
 _TESTS = {"test", "tests", "idle_test"}
@@ -98,6 +99,28 @@ def token_windows(
 def held_out(tokenizer, kind: Kind, *, length: int = 128, count: int = 64) -> torch.Tensor:
     """Return the held-out windows on which the zoo's cards report their losses, a LongTensor (count, length)."""
     return token_windows(tokenizer, kind, "held-out", length=length, count=count)
+
+
+def excerpts(tokenizer, kind: Kind, split: Split, *, length: int, count: int, seed: int = 0) -> torch.Tensor:
+    """Return windows from random places of the built-in text, a LongTensor (count, length).
+
+    Each begins at a line of a document drawn in proportion to its length. Only what is drawn is tokenised, so a few
+    windows cost a fraction of a second where `token_windows` goes through the whole text.
+    """
+    texts = [text for _, text in documents(kind, split)]
+    sizes = np.array([len(text) for text in texts], dtype=np.float64)
+    generator = np.random.default_rng(seed)
+    windows: list[list[int]] = []
+    for _ in range(100 * count):
+        text = texts[generator.choice(len(texts), p=sizes / sizes.sum())]
+        start = text.find("\n", generator.integers(len(text))) + 1
+        piece = text[start : start + length * _MOST_CHARACTERS_PER_TOKEN]
+        ids = tokenizer(piece, add_special_tokens=False)["input_ids"]
+        if start and len(ids) >= length:  # otherwise too near to the document's end
+            windows.append(ids[:length])
+        if len(windows) == count:
+            return torch.tensor(windows)
+    raise ManticoreError(f"length={length}: too few documents of the {split} {kind} have that many tokens")
 
 
 @lru_cache(maxsize=8)
