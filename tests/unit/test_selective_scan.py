@@ -212,6 +212,11 @@ def test_only_gradients_make_it_keep_states():
     assert without_gradients.elements == inference.elements == largest_input
 
 
+def test_the_last_state_does_not_hold_the_others_in_memory():
+    _, state = selective_scan(**random_inputs(length=50), return_last_state=True)
+    assert state.untyped_storage().nbytes() == state.nbytes
+
+
 def test_differentiating_twice_is_refused():
     inputs = random_inputs()
     (gradient,) = torch.autograd.grad(selective_scan(**inputs).sum(), inputs["dt"], create_graph=True)
