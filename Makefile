@@ -17,7 +17,7 @@ report: $(VENV)/.ready  ## make report NOTEBOOK=01_build_a_hybrid ARGS="-p prese
 	$(BIN)/manticore report $(NOTEBOOK) $(ARGS)
 
 lab: $(VENV)/.ready-dev  ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 # One thread per worker: with the cores shared out among workers, more threads only get in each other's way.
 test: $(VENV)/.ready-dev chromium  ## run the tests, those in a browser too

@@ -77,8 +77,9 @@ def run_notebook(
 
 
 def _record(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    here = Path.cwd()
     return {
-        "notebook": os.path.relpath(notebook),
+        "notebook": str(notebook.relative_to(here) if notebook.is_relative_to(here) else notebook),
         "parameters": [
             {"name": p.name, "value": given.get(p.name, p.default_value), "given": p.name in given, "help": p.help}
             for p in declared_parameters(notebook).values()
