@@ -10,8 +10,9 @@ Notable here:
 - without gradients one state is kept, whatever the length;
 - products are written with `out=`, which autocast leaves alone: the recurrence keeps its precision inside it.
 
-Shape suffixes: `L` time steps, `B` sequences in the batch, `D` channels, `N` states of a channel. Channels come last
-because they are many and N is small: every elementwise operation then has a long contiguous inner axis.
+Shape suffixes: `L` time steps, `T` states along time (L + 1 of them with the first, or the last alone), `B` sequences
+in the batch, `D` channels, `N` states of a channel. Channels come last because they are many and N is small: every
+elementwise operation then has a long contiguous inner axis.
 """
 
 import torch
