@@ -55,7 +55,8 @@ def draw_landscape(figure: go.Figure, surface: LossSurface, scale: LossScale) ->
             "zaxis": {"title": {"text": "loss (nats per token)"}},
             "aspectmode": "manual",
             "aspectratio": {"x": 1.25, "y": 1.25, "z": 0.8},
-            "camera": {"eye": {"x": 1.45, "y": -1.75, "z": 0.95}, "center": {"x": 0, "y": 0, "z": -0.22}},
+            # From the corner of the first component, so that the frankenmerges rise at the sides and hide nothing.
+            "camera": {"eye": {"x": -1.45, "y": -1.75, "z": 1.1}, "center": {"x": 0, "y": 0, "z": -0.22}},
             "annotations": [_label(surface, p, named[p], x[p], y[p]) for p in points],
         },
         margin={"l": 24, "r": 0, "b": 8},
