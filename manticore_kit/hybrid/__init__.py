@@ -5,7 +5,7 @@ Importing this module makes `AutoConfig`, `AutoModelForCausalLM` and pipelines k
 
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from manticore_kit.hybrid.building import build
+from manticore_kit.hybrid.building import alignment_text, build
 from manticore_kit.hybrid.cache import HybridCache
 from manticore_kit.hybrid.configuration import ManticoreConfig
 from manticore_kit.hybrid.modeling import ManticoreForCausalLM, rounded_rows
@@ -13,4 +13,4 @@ from manticore_kit.hybrid.modeling import ManticoreForCausalLM, rounded_rows
 AutoConfig.register("manticore", ManticoreConfig, exist_ok=True)
 AutoModelForCausalLM.register(ManticoreConfig, ManticoreForCausalLM, exist_ok=True)
 
-__all__ = ["HybridCache", "ManticoreConfig", "ManticoreForCausalLM", "build", "rounded_rows"]
+__all__ = ["HybridCache", "ManticoreConfig", "ManticoreForCausalLM", "alignment_text", "build", "rounded_rows"]
