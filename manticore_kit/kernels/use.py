@@ -8,6 +8,7 @@ model at hand, so it needs no list of families and no import of a family that is
 
 import functools
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ def install_for(model: nn.Module) -> list[str]:
 
     Installing again changes nothing. Models of the same family share their code, so they share the scan too.
     """
+    # Adding a filter that is there already changes nothing.
+    logging.getLogger("transformers.integrations.hub_kernels").addFilter(_is_advice_of_use)
     changed = []
     for name in sorted({type(part).__module__ for part in model.modules()}):
         code = sys.modules[name]
@@ -58,6 +61,11 @@ def status() -> str:
     if importlib.util.find_spec("mamba_ssm") is None:
         return f"{ours}; on the GPU the library's Python loop, because mamba-ssm is not installed."
     return f"{ours}; on the GPU mamba-ssm's fused kernel, because it is installed."
+
+
+def _is_advice_of_use(record: logging.LogRecord) -> bool:
+    """Drop the advice to install CUDA packages, which a machine without a GPU cannot follow."""
+    return torch.cuda.is_available() or "is falling back to its reference PyTorch" not in record.getMessage()
 
 
 class _Dispatcher:

@@ -1,5 +1,6 @@
 """The selective scan equals the library's loop in value and gradient, alone and inside the library's models."""
 
+import subprocess
 import sys
 
 import pytest
@@ -322,3 +323,13 @@ def test_status_says_which_scan_is_in_use():
     with library_scan():
         assert "library's own" in status()
     assert "hand-written backward" in status()
+
+
+def test_no_advice_to_install_cuda_packages_without_a_gpu():
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); from families import tiny; import torch\n"
+        "from manticore_kit.kernels import install_for\n"
+        "model = tiny('mamba'); install_for(model); model(torch.zeros(1, 3, dtype=torch.long))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ("causal_conv1d" in done.stderr) == torch.cuda.is_available()
