@@ -47,6 +47,7 @@ def describe(
     """
     from manticore_kit.components import describe
 
+    _hide_loading_bars()
     description = describe(model, trust_remote_code=trust_remote_code).model_dump()
     if json:
         _print_json(description)
@@ -66,6 +67,7 @@ def build(
     from manticore_kit import Recipe
     from manticore_kit import build as build_hybrid
 
+    _hide_loading_bars()
     build_hybrid(Recipe.from_yaml(recipe)).save_pretrained(out)
     print(out)
 
@@ -123,6 +125,13 @@ def zoo_build(
 
     for folder in zoo.build(names, out):
         print(folder)
+
+
+def _hide_loading_bars() -> None:
+    """Reading a model from disk is over before its bar is drawn; downloads keep theirs."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 def _card_line(card: dict) -> str:

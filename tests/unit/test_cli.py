@@ -1,11 +1,16 @@
 """The command line is quick to answer, speaks in sentences, and says with its exit status how it went."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+import manticore_kit.hybrid  # noqa: F401  (lets AutoModelForCausalLM know hybrids)
 from manticore_kit.doctor import examine
 
 MANTICORE = Path(sys.executable).with_name("manticore")
@@ -40,6 +45,37 @@ def test_deliberate_errors_are_one_message_without_a_traceback(arguments, says, 
     assert says in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with two random models, `shallow` and `deep`, and a recipe that joins them."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, layers in (("shallow", 2), ("deep", 4)):
+        config = LlamaConfig(
+            vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=layers, num_attention_heads=2
+        )
+        LlamaForCausalLM(config).save_pretrained(folder / name)
+    components = [{"model": f"./{name}"} for name in ("shallow", "deep")]
+    recipe = {"components": components, "projector": {"init": "identity"}, "mixture": [[0.5, 0.5], [0.2, 0.8]]}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return folder
+
+
+def test_describe_speaks_to_people_and_programs(folder):
+    described = json.loads(manticore("describe", "./deep", "--json", cwd=folder).stdout)
+    assert (described["family"], described["layers"], described["width"]) == ("llama", 4, 16)
+    lines = manticore("describe", "./deep", cwd=folder).stdout.splitlines()
+    rows = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in lines)
+    assert rows["layer kinds"] == "attention × 4"
+    assert rows["parameters"] == f"{described['parameters']:,}"
+
+
+def test_build_saves_the_hybrid_of_a_recipe_and_prints_the_folder(folder):
+    ended = manticore("build", "recipe.yaml", "-o", "hybrid", cwd=folder)
+    assert ended.stdout == "hybrid\n", ended.stderr
+    hybrid = AutoModelForCausalLM.from_pretrained(folder / "hybrid")
+    assert hybrid.mixture_weights.tolist() == [[0.5, 0.5], pytest.approx([0.2, 0.8])]
 
 
 def test_wrong_usage_has_its_own_exit_status():
