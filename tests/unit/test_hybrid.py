@@ -262,3 +262,34 @@ def test_self_check_passes_on_every_component_of_a_hybrid():
     hybrid = ManticoreForCausalLM.from_components(pair())
     for k in range(2):
         assert check(hybrid.component(k).model).stack == hybrid.component(k).stack
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_hybrid_gives_the_same_logits_and_gradients():
+    models = [tiny("gpt2", depth=2), tiny("llama", width=64, depth=2, seed=1)]
+    hybrid = ManticoreForCausalLM.from_components(models, mixture=SOFT)
+    compiled = torch.compile(hybrid, backend="eager")
+    assert torch.allclose(logits(compiled, ids()), logits(hybrid, ids()), atol=1e-5)
+    gradients = []
+    for model in (hybrid, compiled):
+        hybrid.zero_grad()
+        model(ids(), labels=ids(), use_cache=False).loss.backward()
+        gradients.append([p.grad.clone() for p in hybrid.parameters()])
+    for plain, other in zip(*gradients, strict=True):
+        assert torch.allclose(plain, other, atol=1e-5)
+
+
+def test_distributed_data_parallel_gives_the_same_gradients(tmp_path):
+    hybrid = ManticoreForCausalLM.from_components(pair(), mixture=SOFT).train()
+    hybrid(ids(), labels=ids()).loss.backward()
+    expected = {n: p.grad.clone() for n, p in hybrid.named_parameters()}
+    hybrid.zero_grad()
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        parallel = torch.nn.parallel.DistributedDataParallel(hybrid)
+        parallel(ids(), labels=ids()).loss.backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    for name, parameter in hybrid.named_parameters():
+        assert torch.equal(parameter.grad, expected[name]), name
