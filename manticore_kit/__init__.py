@@ -7,18 +7,24 @@ Names are imported when they are first used, so that `import manticore_kit` stay
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from manticore_kit.components import Component, describe
+    from manticore_kit.hybrid import ManticoreConfig, ManticoreForCausalLM, build
+    from manticore_kit.recipe import Recipe
+
+__all__ = ["Component", "ManticoreConfig", "ManticoreForCausalLM", "Recipe", "build", "describe"]
+__version__ = "0.1.0"
 
 _HOME = {
-    "Recipe": "manticore_kit.recipe",
-    "build": "manticore_kit.hybrid",
     "Component": "manticore_kit.components",
-    "describe": "manticore_kit.components",
     "ManticoreConfig": "manticore_kit.hybrid",
     "ManticoreForCausalLM": "manticore_kit.hybrid",
+    "Recipe": "manticore_kit.recipe",
+    "build": "manticore_kit.hybrid",
+    "describe": "manticore_kit.components",
 }
-
-__all__ = sorted(_HOME)
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str):

@@ -7,12 +7,14 @@ unknown keys, and what it says of a mistake names the field, the value and what 
 
 import difflib
 import math
+import reprlib
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from manticore_kit.errors import ManticoreError
 
@@ -27,13 +29,25 @@ class RecipeError(ManticoreError):
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # pydantic keeps a value that a validator of the whole model refuses; here a refused edit changes nothing.
+        before, was_set = dict(self.__dict__), set(self.model_fields_set)
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            self.__dict__.update(before)
+            self.model_fields_set.intersection_update(was_set)
+            raise RecipeError(_explain(error, type(self).__name__)) from None
+
 
 class ComponentSpec(_Strict):
     """One component model of a hybrid."""
 
     model: str = Field(min_length=1, description="zoo name, hub id, folder, or architecture name with `config`")
     cuts: list[int] | None = Field(None, description="layers at which a new block starts; left out: equal split")
-    config: dict[str, Any] | None = Field(None, description="settings of the architecture; weights are then random")
+    config: dict[str, JsonValue] | None = Field(
+        None, description="settings of the architecture; weights are then random"
+    )
     trust_remote_code: bool = Field(False, description="run the Python code that comes with the model")
 
     @field_validator("cuts")
@@ -61,13 +75,15 @@ class Recipe(_Strict):
     blocks: Annotated[int, Field(ge=1)] | None = Field(
         None, description="left out: as the mixture or the cuts say, else 2"
     )
-    projector: ProjectorSpec = ProjectorSpec()
+    projector: ProjectorSpec = Field(default_factory=lambda: ProjectorSpec.model_validate({}))
     ends: Literal["own", "shared"] = "own"
     mixture: list[list[float]] | None = Field(
         None, description="a row per block, a weight per component; left out: uniform"
     )
-    tokenizer: str | None = Field(None, description="whose tokenizer; left out: the components' common one")
-    seed: int = Field(0, description="for random weights")
+    tokenizer: str | None = Field(
+        None, min_length=1, description="whose tokenizer; left out: the components' common one"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="for random weights")
 
     @field_validator("mixture")
     @classmethod
@@ -120,16 +136,23 @@ class Recipe(_Strict):
     def from_yaml(cls, source: str | Path) -> "Recipe":
         """The recipe in a YAML file (a path) or in YAML text (a string with a line break)."""
         is_text = isinstance(source, str) and "\n" in source
+        if not isinstance(source, str | Path) or not str(source):
+            raise RecipeError(f"A recipe is read from the path of a YAML file or from YAML text, not from {source!r}.")
         where = "recipe" if is_text else str(source)
         try:
-            text = source if is_text else Path(source).read_text()
-            data = yaml.safe_load(text)  # pyright: ignore[reportArgumentType]
-        except OSError as error:
+            # A byte-order mark is no part of the text.
+            text = str(source) if is_text else Path(source).read_text(encoding="utf-8-sig")
+        except (OSError, ValueError) as error:  # the latter: bytes that are no text, a null in the path
+            reason = getattr(error, "strerror", None) or error
             raise RecipeError(
-                f"{where}: cannot be read ({error.strerror}). Name a YAML file that holds a recipe."
+                f"{reprlib.repr(where)} cannot be read ({reason}). Name a YAML file that holds a recipe, or give the "
+                "recipe's text, which has more than one line."
             ) from None
-        except yaml.YAMLError as error:
-            raise RecipeError(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
+        try:
+            data = yaml.load(text, Loader=_Loader)
+        except Exception as error:  # a scalar that its tag does not fit raises whatever Python raises for it
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise RecipeError(f"{where}: is not plain YAML, and a recipe is nothing else: {reason}") from None
         return cls.parse(data, where)
 
     def to_yaml(self, path: str | Path | None = None) -> str:
@@ -140,7 +163,7 @@ class Recipe(_Strict):
                 del component["trust_remote_code"]
         text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
         if path is not None:
-            Path(path).write_text(text)
+            Path(path).write_text(text, encoding="utf-8")
         return text
 
 
@@ -152,15 +175,15 @@ def check_rows(rows: Any, *, blocks: int | None = None, components: int | None =
     """
     try:
         rows = [[float(x) for x in row] for row in rows]
-    except (TypeError, ValueError):
-        raise ValueError(f"the mixture must be rows of numbers, but is {rows!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"the mixture must be rows of numbers, but is {reprlib.repr(rows)}") from None
     if not rows:
         raise ValueError("the mixture needs a row for each block")
     if blocks is not None and len(rows) != blocks:
         raise ValueError(f"the mixture has {len(rows)} rows, but the hybrid has {blocks} blocks: give a row for each")
     width = components if components is not None else len(rows[0])
     for number, row in enumerate(rows):
-        where = f"mixture row {number} is {row}"
+        where = f"mixture row {number} is {reprlib.repr(row)}"
         if len(row) != width:
             raise ValueError(f"{where}: it has {len(row)} weights and needs {width}, one for each component")
         if not all(math.isfinite(x) for x in row):
@@ -170,6 +193,18 @@ def check_rows(rows: Any, *, blocks: int | None = None, components: int | None =
         if abs(sum(row) - 1) > ROW_SUM_TOLERANCE:
             raise ValueError(f"{where}: its sum is {sum(row):.6g} and must be 1")
     return rows
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only, as every safe loader; a key that is there twice is an error and not silently the second."""
+
+    def construct_mapping(self, node, deep=False):
+        counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if repeated := [key for key, count in counts.items() if count > 1]:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {repeated[0]!r} is there twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -194,7 +229,7 @@ def _explain(error: ValidationError, where: str) -> str:
             hint = f"did you mean {near[0]!r}? " if near else ""
             lines.append(f"{place}: unknown key; {hint}known keys are {', '.join(known)}")
         else:
-            given = "" if item["type"] in {"missing", "value_error"} else f" (given: {item['input']!r})"
+            given = "" if item["type"] in {"missing", "value_error"} else f" (given: {reprlib.repr(item['input'])})"
             lines.append(f"{place}: {item['msg'].removeprefix('Value error, ')}{given}")
     return f"{where}: " + "; ".join(lines)
 

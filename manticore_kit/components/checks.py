@@ -93,7 +93,7 @@ def _check_causal(component: Component) -> None:
 
 def _caches(component: Component) -> bool:
     """Whether prefill and one more token through a cache give the model's own cached logits."""
-    if not component.model._supports_default_dynamic_cache():
+    if not type(component.model)._supports_default_dynamic_cache():  # pyright: ignore[reportAttributeAccessIssue]
         return False
     ids, mask = _tokens(component)
     longer = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)

@@ -4,6 +4,8 @@ Everything else about a component is found out from the model itself. A family b
 does something between its layers that their arguments do not show.
 """
 
+from typing import Any
+
 from transformers import PreTrainedModel
 
 from manticore_kit.errors import ManticoreError
@@ -19,7 +21,7 @@ def make_replayable(model: PreTrainedModel) -> None:
 
 def _undo_rescaling(model: PreTrainedModel) -> None:
     """RWKV halves its state every few layers in evaluation and scales its weights to match (an fp16 measure)."""
-    base = model.base_model
+    base: Any = model.base_model
     if base.layers_are_rescaled:
         base.train()
         base._rescale_layers()

@@ -50,7 +50,7 @@ def align(hybrid, input_ids: Tensor, width: int | None = None) -> None:
     finally:
         hybrid.train(was_training)
     if hybrid.config.ends == "shared":
-        embedded = sum(a * fit(s[0], width) for a, s in zip(rows[0], states, strict=True))
+        embedded = torch.stack([a * fit(s[0], width) for a, s in zip(rows[0], states, strict=True)]).sum(dim=0)
         _set_inputs(hybrid, 0, _Code(embedded, {}), states, rows)
         # The last outputs stay the identity: what every head reads best is the mixture of its own states.
     for n in range(blocks - 1):

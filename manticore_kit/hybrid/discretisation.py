@@ -25,6 +25,7 @@ class NoEmbedding(nn.Module):
         super().__init__()
         self.width = width
         # Follows the model's dtype and device, which the zeros must have.
+        self.like: Tensor
         self.register_buffer("like", torch.zeros(()), persistent=False)
 
     def forward(self, ids: Tensor, *args, **kwargs) -> Tensor:
@@ -89,7 +90,7 @@ def _is_embedding(model: PreTrainedModel, path: str) -> bool:
 def _modules_of_stages(component: Component) -> tuple[list[str], list[str]]:
     """Names of the modules with weights of their own that run before the layers, and in the head."""
     inside = component.stack.path + "."
-    outside = {
+    outside: dict[nn.Module, str] = {
         module: name
         for name, module in component.model.named_modules()
         if not name.startswith(inside) and any(True for _ in module.parameters(recurse=False))
@@ -105,7 +106,11 @@ def _modules_of_stages(component: Component) -> tuple[list[str], list[str]]:
 @torch.no_grad()
 def _called(modules: dict[nn.Module, str], run: Callable) -> list[str]:
     seen: list[str] = []
-    hooks = [m.register_forward_pre_hook(lambda _, __, name=name: seen.append(name)) for m, name in modules.items()]
+
+    def watch(module: nn.Module, name: str):
+        return module.register_forward_pre_hook(lambda _, __: seen.append(name))
+
+    hooks = [watch(module, name) for module, name in modules.items()]
     try:
         run()
     finally:
@@ -151,8 +156,8 @@ def _replacements(model: nn.Module, stack: Stack, kept: dict) -> dict[str, nn.Mo
             path = f"{stack.path}.{index}"
             places[path] = _hollow(model.get_submodule(path))
     for path in kept["absent_embeddings"]:
-        weight = model.get_submodule(path).weight
-        places[path] = NoEmbedding(weight.shape[1]).to(weight)  # pyright: ignore[reportArgumentType]
+        table = model.get_parameter(f"{path}.weight")
+        places[path] = NoEmbedding(table.shape[1]).to(device=table.device, dtype=table.dtype)
     for path in kept["absent_heads"]:
         places[path] = nn.Identity()
     return places

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from manticore_kit.components.replay import Component, Start, count_tokens
@@ -65,11 +65,11 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
             else:
                 model = components[k]
                 for module in model.modules():
-                    module._is_hf_initialized = True  # loaded weights must not be drawn anew by `post_init`
+                    module.__dict__["_is_hf_initialized"] = True  # loaded weights must not be drawn anew by `post_init`
             self.add_module(f"component_{k}", model)
         self.projectors = torch.nn.ModuleDict()
         self.mixture = Mixture(config.num_blocks, len(config.components))
-        self.tokenizer = None
+        self.tokenizer: PreTrainedTokenizerBase | None = None
         self.post_init()
         self.reset_projectors(config.width, config.projector_init)
         self.generation_config.use_cache = config.use_cache
