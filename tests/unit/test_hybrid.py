@@ -56,9 +56,10 @@ def test_gradients_reach_every_projector_and_mixture_row(ends):
 
 @pytest.mark.parametrize("ends", ["own", "shared"])
 @pytest.mark.parametrize("rows", [SOFT, [[1, 0], [0, 1]], [[0, 1], [0.5, 0.5]]])
-@pytest.mark.parametrize("families", [("gpt_neo", "mamba"), ("mistral", "recurrent_gemma"), ("jamba", "gpt2")])
+# Without RecurrentGemma: with beams, its own cached scores differ from its uncached ones (transformers 5.23).
+@pytest.mark.parametrize("families", [("gpt_neo", "mamba"), ("mistral", "lfm2"), ("jamba", "gpt2")])
 def test_cached_generation_equals_uncached(families, rows, ends):
-    models = [tiny(families[0]), tiny(families[1], width=48, seed=1)]
+    models = [tiny(families[0]), tiny(families[1], width=64, seed=1)]
     hybrid = ManticoreForCausalLM.from_components(models, ends=ends, mixture=rows)
     mask = torch.ones_like(ids())
     mask[0, :4] = 0
