@@ -1,0 +1,45 @@
+"""The project's own notebooks, run headlessly into pages that a reader opens with the network cut."""
+
+from pathlib import Path
+
+import pytest
+
+from manticore_kit.reports import report
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def page_of(name: str, folder: Path, **parameters) -> Path:
+    return report(
+        NOTEBOOKS / f"{name}.ipynb", parameters={"preset": "smoke", **parameters}, out=folder / f"{name}.html"
+    )
+
+
+def test_start_here(tmp_path, page_offline):
+    shown = page_offline.open(page_of("00_start_here", tmp_path))
+    assert shown.locator(".plot").count() == 1
+    assert "tiny-mamba" in shown.locator("main").inner_text()
+    assert page_offline.problems == []
+
+
+def test_build_a_hybrid(tmp_path, page_offline):
+    prompt = "</script><b>def</b> read(self, "
+    results = tmp_path / "results"
+    shown = page_offline.open(
+        page_of("01_build_a_hybrid", tmp_path, results=str(results), prompts=[prompt], new_tokens=8)
+    )
+    drawn = [figure.get_attribute("id") for figure in shown.locator(".plot").all()]
+    assert len(drawn) == 4
+    for figure in drawn:
+        assert page_offline.colours(f"#{figure}") > 20, figure
+    assert shown.locator(f"#{drawn[3]} .gl-container canvas").count() > 0
+    assert prompt in shown.locator("main").inner_text()
+    assert page_offline.problems == []
+    assert {file.name for file in results.iterdir()} == {
+        "discretised",
+        "hybrid",
+        "recipe.yaml",
+        "surface_aligned.npz",
+        "surface_identity.npz",
+    }
