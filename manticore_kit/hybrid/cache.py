@@ -35,6 +35,11 @@ class HybridCache(Cache):
         """Tokens seen."""
         return self.seen
 
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forgets the last tokens, given as a negative number; drafts that were not accepted are taken back so."""
+        super().crop(tokens_to_remove)
+        self.seen -= abs(tokens_to_remove)
+
     def reset(self) -> None:
         """Empties every component's cache."""
         super().reset()

@@ -184,6 +184,8 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         weights = self.mixture.weights
         if torch.is_grad_enabled() and logits.requires_grad:
             return weights, None
+        if logits.is_inference():  # made in inference mode, where changes are not counted
+            return weights, weights.tolist()
         # Reading numbers off a device waits for it; one mixture serves many forwards.
         key = (logits.data_ptr(), logits._version, logits.device)
         if self._static_rows is None or self._static_rows[0] != key:

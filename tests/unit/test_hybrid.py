@@ -79,6 +79,17 @@ def test_cache_gives_the_logits_of_the_whole_sequence():
     assert torch.allclose(torch.cat(parts, dim=1), whole, atol=1e-5)
 
 
+def test_a_cropped_cache_goes_on_from_where_it_was_cropped():
+    hybrid = ManticoreForCausalLM.from_components([tiny("gpt2"), tiny("llama", seed=1)], mixture=[[0, 1], [0.6, 0.4]])
+    whole, cache = logits(hybrid, ids()), hybrid.new_cache()
+    with torch.no_grad():
+        hybrid(ids(), past_key_values=cache, use_cache=True)
+        cache.crop(-3)
+        assert cache.get_seq_length() == 6
+        again = hybrid(ids()[:, 6:], past_key_values=cache, use_cache=True).logits
+    assert torch.allclose(again, whole[:, 6:], atol=1e-5)
+
+
 def test_a_cache_is_refused_once_other_blocks_run():
     hybrid = ManticoreForCausalLM.from_components(pair(), mixture=[[1, 0], [0, 1]])
     with torch.no_grad():
