@@ -28,8 +28,9 @@ documents contain are struck from the training text.
 
 ## What was spent
 
-{steps:,} steps of {batch} windows of {length} tokens, {tokens:,} tokens in all, on {machine}: {minutes:.0f} minutes by
-the clock and {processor_minutes:.0f} of processor time. {optimiser}. Seed {seed}.
+{steps:,} steps of {batch} windows of {length} tokens, {tokens:,} tokens in all: {minutes:.0f} minutes by the clock and
+{processor_minutes:.0f} of processor time on {machine}.
+{optimiser}. Seed {seed}.
 
 ## Held-out loss
 

@@ -176,7 +176,6 @@ def _ship(name: str, specimen: Specimen, model, tokenizer, spent: dict, out: Pat
     """Write the folder under a hidden name, measure the model as loaded from there, then give it its name."""
     draft = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=out))
     try:
-        draft.chmod(0o755)
         model.config.use_cache = True  # Trainer turned it off
         model.generation_config = GenerationConfig(**END)
         model.half().save_pretrained(draft)
@@ -185,6 +184,8 @@ def _ship(name: str, specimen: Specimen, model, tokenizer, spent: dict, out: Pat
         tokenizer.save_pretrained(draft)
         loaded, _ = load(draft)
         model_card.write(draft, name, specimen, loaded, tokenizer, spent, losses(loaded, tokenizer))
+        draft.chmod(0o755)  # the temporary folder and the weights are made for their owner's eyes alone
+        (draft / "model.safetensors").chmod(0o644)
         final = out / name
         if final.exists():
             shutil.rmtree(final)
