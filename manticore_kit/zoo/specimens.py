@@ -6,6 +6,7 @@ positions and no attention at all; widths 128 and 96; 4 and 6 layers; tied and u
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import GPTNeoConfig, GPTNeoXConfig, MambaConfig, PretrainedConfig
 
@@ -13,7 +14,7 @@ VOCABULARY = 2048  # tokens of the shared tokenizer
 CONTEXT = 256  # tokens per training window, and the positions of the two attention models
 
 # The end-of-text token begins, ends and pads: the tokenizer has no other special token.
-END = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+END: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 
 
 @dataclass(frozen=True)
