@@ -54,12 +54,12 @@ def build(
 ) -> list[Path]:
     """Train models of the zoo into folders below `out`, one per name, and return the folders.
 
-    Left out, `names` means all of them and `steps` each one's own number, which takes hours on two CPU cores. A step is
+    Left out or empty, `names` means all of them and `steps` each one's own number, which takes hours on two CPU cores. A step is
     `batch` windows of `length` tokens. A folder of the same name is replaced once its successor is complete.
 
     Raises ManticoreError for a name that is not in the zoo and for windows longer than the models' positions.
     """
-    chosen = NAMES if names is None else tuple(names)
+    chosen = tuple(names or NAMES)
     for name in chosen:
         if name not in SPECIMENS:
             raise ManticoreError(f"{name!r} is not in the tiny zoo; it can build {', '.join(NAMES)}")
