@@ -54,8 +54,9 @@ def build(
 ) -> list[Path]:
     """Train models of the zoo into folders below `out`, one per name, and return the folders.
 
-    Left out or empty, `names` means all of them and `steps` each one's own number, which takes hours on two CPU cores. A step is
-    `batch` windows of `length` tokens. A folder of the same name is replaced once its successor is complete.
+    Left out or empty, `names` means all of them; left out, `steps` means each one's own number, which takes an hour
+    of processor time in all. A step is `batch` windows of `length` tokens. A folder of the same name is replaced once
+    its successor is complete.
 
     Raises ManticoreError for a name that is not in the zoo and for windows longer than the models' positions.
     """
