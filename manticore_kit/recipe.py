@@ -35,7 +35,7 @@ class _Strict(BaseModel):
         try:
             super().__setattr__(name, value)
         except ValidationError as error:
-            self.__dict__.update(before)
+            vars(self).update(before)
             self.model_fields_set.intersection_update(was_set)
             raise RecipeError(_explain(error, type(self).__name__)) from None
 
@@ -126,7 +126,11 @@ class Recipe(_Strict):
     def parse(cls, data: Any, where: str = "recipe") -> "Recipe":
         """The recipe in plain `data`; raises `RecipeError` that lists every field at fault."""
         if not isinstance(data, dict):
-            raise RecipeError(f"{where}: a recipe is a mapping with `components:`, but this is {type(data).__name__}.")
+            given = "empty" if data is None else f"of type {type(data).__name__}"
+            raise RecipeError(
+                f"{where}: this is {given}, and a recipe is a mapping that lists at least `components:`, such as "
+                "{components: [{model: tiny-gptneo}, {model: tiny-mamba}]}."
+            )
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -181,7 +185,7 @@ def check_rows(rows: Any, *, blocks: int | None = None, components: int | None =
         raise ValueError("the mixture needs a row for each block")
     if blocks is not None and len(rows) != blocks:
         raise ValueError(f"the mixture has {len(rows)} rows, but the hybrid has {blocks} blocks: give a row for each")
-    width = components if components is not None else len(rows[0])
+    width = components if components is not None else max(1, len(rows[0]))
     for number, row in enumerate(rows):
         where = f"mixture row {number} is {reprlib.repr(row)}"
         if len(row) != width:
@@ -201,9 +205,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         if repeated := [key for key, count in counts.items() if count > 1]:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {repeated[0]!r} is there twice", node.start_mark
-            )
+            problem = f"the key {repeated[0]!r} is there twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -222,15 +225,18 @@ _Dumper.add_representer(list, _represent_list)
 def _explain(error: ValidationError, where: str) -> str:
     lines = []
     for item in error.errors():
-        place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"]).lstrip(".") or "recipe"
+        place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"]).lstrip(".")
+        message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             known = _fields_at(item["loc"][:-1])
             near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            lines.append(f"{place}: unknown key; {hint}known keys are {', '.join(known)}")
-        else:
-            given = "" if item["type"] in {"missing", "value_error"} else f" (given: {reprlib.repr(item['input'])})"
-            lines.append(f"{place}: {item['msg'].removeprefix('Value error, ')}{given}")
+            message = f"unknown key; {hint}known keys are {', '.join(known)}"
+        elif item["type"] not in {"missing", "value_error"}:
+            if item["type"] == "model_type":
+                message = f"must be a mapping with keys among {', '.join(_fields_at(item['loc']))}"
+            message = f"{message} (given: {reprlib.repr(item['input'])})"
+        lines.append(f"{place}: {message}" if place else message)
     return f"{where}: " + "; ".join(lines)
 
 

@@ -9,22 +9,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.hub import cached_file
 
 from manticore_kit import zoo
 from manticore_kit.components import hub, mamba_checkpoint
 from manticore_kit.components.checks import check
+from manticore_kit.components.random_weights import random_model
+from manticore_kit.components.refusals import explained, place, refuse_misfits, refuse_unsuitable, refuse_unusable
 from manticore_kit.components.replay import Component
 from manticore_kit.errors import ManticoreError
 from manticore_kit.kernels import install_for
@@ -53,31 +47,53 @@ def load(
     Raises `ManticoreError` for names that nothing answers to, weights that do not fit, models that need remote code
     (unless trusted) and models that fail the self-check.
     """
+    if isinstance(source, Loaded | Component | PreTrainedModel):
+        return _loaded_already(source, config)
+    name = _name(source)
+    if config is not None:
+        if not isinstance(config, Mapping):
+            raise ManticoreError(f"{name!r}: `config` must map the architecture's settings to values, not {config!r}.")
+        return Loaded(_checked(random_model(name, config, seed), name))
+    where, local_only = _locate(name)
+    trust = trust_remote_code is True  # a string such as "false" trusts nobody
+    model = _read(name, where, local_only, trust)
+    return Loaded(_checked(model, name), _tokenizer(name, where, local_only, trust))
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a zoo model, folder or hub id; raises `ManticoreError` where there is none."""
+    name = _name(name)
+    where, local_only = _locate(name)
+    tokenizer = _tokenizer(name, where, local_only, trust_remote_code is True)
+    if tokenizer is None:
+        raise ManticoreError(f"{place(name, where)} comes without a tokenizer. Name a model or folder that has one.")
+    return tokenizer
+
+
+def _checked(model: PreTrainedModel, name: str) -> Component:
+    refuse_unusable(name, model)
+    install_for(model)
+    try:
+        return check(model, name)
+    except ManticoreError:
+        raise
+    except Exception as error:  # sizes that make no model raise anything when the model runs
+        raise ManticoreError(
+            f"{name!r} ({type(model).__name__}) cannot be run on a few tokens: {type(error).__name__}: {error}. Look "
+            "at the sizes in its configuration."
+        ) from error
+
+
+def _loaded_already(source: Loaded | Component | PreTrainedModel, config: Mapping | None) -> Loaded:
+    if config is not None:
+        raise ManticoreError(
+            f"`config` describes random weights, and this {type(source).__name__} has its weights. Give one of the two."
+        )
     if isinstance(source, Loaded):
         return source
     if isinstance(source, Component):
         return Loaded(source)
-    if isinstance(source, PreTrainedModel):
-        install_for(source)
-        return Loaded(check(source, _own_name(source)))
-    name = str(source)
-    if config is not None:
-        model = _random(name, config, seed)
-        install_for(model)
-        return Loaded(check(model, name))
-    where, local_only = _locate(name)
-    model = _read(name, where, local_only, trust_remote_code)
-    install_for(model)
-    return Loaded(check(model, name), _tokenizer(where, local_only, trust_remote_code))
-
-
-def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a zoo model, folder or hub id."""
-    where, local_only = _locate(name)
-    tokenizer = _tokenizer(where, local_only, trust_remote_code)
-    if tokenizer is None:
-        raise ManticoreError(f"{name!r} comes without a tokenizer. Name a model or folder that has one.")
-    return tokenizer
+    return Loaded(_checked(source, _own_name(source)))
 
 
 def _own_name(model: PreTrainedModel) -> str:
@@ -85,18 +101,37 @@ def _own_name(model: PreTrainedModel) -> str:
     return Path(path).name if path and Path(path).is_dir() else path or model.config.model_type
 
 
+def _name(source) -> str:
+    if not isinstance(source, str | Path) or not str(source).strip():
+        given = repr(source) if isinstance(source, str) else f"of type {type(source).__name__}"
+        raise ManticoreError(
+            f"A model is named by a zoo name ({', '.join(zoo.names())}), a folder or a hub id, or is a loaded "
+            f"transformers model (PreTrainedModel); what was given is {given}."
+        )
+    return str(source)
+
+
 # --------------------------------------------------------------------------------------------------- where it is
 
 
 def _locate(name: str) -> tuple[str, bool]:
     """Folder or hub id of `name`, and whether to stay off the network."""
-    if name in zoo.names():
-        return str(zoo.path(name)), True
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    in_zoo = name in zoo.names()
+    try:
+        folder = zoo.path(name) if in_zoo else Path(name).expanduser()
+        is_folder, is_file = folder.is_dir(), folder.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, an unknown user's home, a null byte
+        reason = str(error.args[-1]).rstrip(".")
+        raise ManticoreError(
+            f"{name[:80]!r} can be no model's name or folder: {reason}. Name {', '.join(zoo.names())}, a folder that "
+            "holds config.json and *.safetensors, or a hub id."
+        ) from error
+    if is_folder:
         return str(folder), True
-    if folder.is_file() or name.startswith((".", "/", "~")):
-        what = "is a file" if folder.is_file() else "does not exist"
+    if in_zoo:
+        raise ManticoreError(f"{name!r} should have come with this package, but {folder} is absent. Install it anew.")
+    if is_file or name.startswith((".", "/", "~")):
+        what = "is a file" if is_file else "does not exist"
         raise ManticoreError(f"Model folder {name!r} {what}. Name the folder that holds config.json and *.safetensors.")
     if name in hub.architectures() or name in hub.architectures().values():
         raise ManticoreError(
@@ -110,128 +145,63 @@ def _locate(name: str) -> tuple[str, bool]:
 
 
 def _read(name: str, where: str, local_only: bool, trust: bool) -> PreTrainedModel:
-    raw = _config_dict(name, where, local_only)
-    if mamba_checkpoint.is_original_layout(raw):
-        with _explained(name, where):
-            return mamba_checkpoint.load_original(raw, _weights_file(where, local_only, "pytorch_model.bin"))
-    _refuse_unsuitable(name, raw, trust)
-    with _explained(name, where):
-        model, info = AutoModelForCausalLM.from_pretrained(
-            where, local_files_only=local_only, trust_remote_code=trust, output_loading_info=True
+    config = _config(name, where, local_only)
+    if mamba_checkpoint.is_original_layout(config):
+        with explained(name, where):
+            settings = mamba_checkpoint.to_transformers_config(config)
+            return mamba_checkpoint.load_original(settings, _file(where, mamba_checkpoint.WEIGHTS_FILE, local_only))
+    refuse_unsuitable(name, config, trust)
+    with explained(name, where):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            where,
+            local_files_only=local_only,
+            trust_remote_code=trust,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
         )
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ManticoreError(
-            f"{name!r}: the checkpoint lacks {len(missing)} of the model's weights, among them {', '.join(missing[:3])}. "
-            "It was saved from another architecture or another depth; check `architectures` and the sizes in config.json."
-        )
+    model, report = loaded
+    refuse_misfits(name, config, model, report)
     return model.eval()
 
 
-def _config_dict(name: str, where: str, local_only: bool) -> dict:
+def _config(name: str, where: str, local_only: bool) -> dict:
+    """The config.json of a model, as it is written."""
     try:
-        from transformers import PreTrainedConfig
-
-        return PreTrainedConfig.get_config_dict(where, local_files_only=local_only)[0]
-    except (OSError, json.JSONDecodeError) as error:
+        config = json.loads(_file(where, "config.json", local_only).read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError(f"it holds a {type(config).__name__} where a mapping is wanted")
+    except (OSError, ValueError, RecursionError) as error:
+        missing = Path(where).is_dir() and not (Path(where) / "config.json").is_file()
+        reason = "it holds no config.json" if missing else f"its config.json cannot be read ({error})"
         raise ManticoreError(
-            f"{name!r} ({where}): its config.json is missing or cannot be read. A model folder holds config.json, the "
-            "weights (*.safetensors) and usually a tokenizer, as `save_pretrained` writes them."
+            f"{place(name, where)}: {reason}. A model folder holds config.json, the weights (*.safetensors) and "
+            "usually a tokenizer, as `save_pretrained` writes them."
         ) from error
+    return config
 
 
-def _refuse_unsuitable(name: str, raw: dict, trust: bool) -> None:
-    kind = raw.get("model_type")
-    if kind in CONFIG_MAPPING:
-        if kind == "manticore":
-            raise ManticoreError(f"{name!r} is a hybrid already; load it with ManticoreForCausalLM.from_pretrained.")
-        if type(CONFIG_MAPPING[kind]()) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-            raise ManticoreError(
-                f"{name!r} is a {kind!r} model, which has no causal language model in transformers (it is an encoder, an "
-                "encoder-decoder or another kind of model). Components are decoders: GPT, Llama, Mamba, …"
-            )
-        return
-    if "auto_map" in raw and not trust:
-        raise ManticoreError(
-            f"{name!r} needs Python code from its repository to run (model type {kind!r}), and that code is not run "
-            "unless asked for. Read it first; then set `trust_remote_code: true` on this component."
-        )
-    if "auto_map" not in raw:
-        raise ManticoreError(
-            f"{name!r}: config.json names the model type {kind!r}, which this version of transformers does not know. "
-            f"Near names: {', '.join(hub.near_names(str(kind), list(hub.architectures()))) or 'none'}."
-        )
-
-
-class _explained:
-    """Turns what loading may raise into one sentence about the checkpoint."""
-
-    def __init__(self, name: str, where: str):
-        self.name, self.where = name, where
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        import pickle
-
-        if error is None or isinstance(error, ManticoreError) or not isinstance(error, Exception):
-            return
-        text = " ".join(str(error).split())
-        if isinstance(error, pickle.UnpicklingError) or "weights_only" in text.lower():
-            why = (
-                "its weights are a pickle that would run code when read, so it was refused (only plain tensors are read). "
-                "Ask its author for safetensors, or convert it where you trust it"
-            )
-        elif isinstance(error, SafetensorError) or "incomplete metadata" in text.lower():
-            why = f"a weights file is damaged or cut short ({text[:160]}). Copy or download it again"
-        elif "size mismatch" in text or "mismatch" in text.lower():
-            why = f"a weight has another shape than config.json says ({text[:300]}). Weights and config do not belong together"
-        elif isinstance(error, OSError):
-            why = f"its files cannot be read ({text[:200]})"
-        else:
-            why = f"it cannot be loaded ({type(error).__name__}: {text[:300]})"
-        raise ManticoreError(f"{self.name!r} ({self.where}): {why}.") from error
-
-
-def _weights_file(where: str, local_only: bool, filename: str) -> Path:
-    if Path(where).is_dir():
-        return Path(where) / filename
-    from huggingface_hub import hf_hub_download
-
-    return Path(hf_hub_download(where, filename, local_files_only=local_only))
-
-
-def _tokenizer(where: str, local_only: bool, trust: bool) -> PreTrainedTokenizerBase | None:
+def _tokenizer(name: str, where: str, local_only: bool, trust: bool) -> PreTrainedTokenizerBase | None:
+    reason: object = "it holds no vocabulary"
     try:
-        return AutoTokenizer.from_pretrained(where, local_files_only=local_only, trust_remote_code=trust)
-    except Exception:  # a model without a tokenizer is fine; what is raised for it differs from family to family
+        tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=local_only, trust_remote_code=trust)
+        # Where a model came without one, transformers makes up the family's tokenizer with special tokens alone.
+        if set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids):
+            return tokenizer
+    except Exception as error:  # what is raised for a model without a tokenizer differs from family to family
+        reason = error
+    if not any(_is_there(where, file) for file in ("tokenizer.json", "tokenizer_config.json")):
         return None
+    raise ManticoreError(
+        f"{place(name, where)}: its tokenizer cannot be read ({' '.join(str(reason).split())[:300]}). Copy or download "
+        "its files again; a tokenizer that brings its own code needs `trust_remote_code: true`, once you have read it."
+    )
 
 
-# -------------------------------------------------------------------------------------------------- random weights
+def _file(where: str, file: str, local_only: bool) -> Path:
+    """A file of a model, downloaded where need be; raises `OSError` where the model has no such file."""
+    folder = Path(where)
+    return folder / file if folder.is_dir() else Path(str(cached_file(where, file, local_files_only=local_only)))
 
 
-def _random(name: str, config: Mapping, seed: int) -> PreTrainedModel:
-    by_class = {cls: kind for kind, cls in hub.architectures().items()}
-    kind = by_class.get(name, name)
-    if kind not in hub.architectures():
-        near = hub.near_names(name, [*hub.architectures(), *by_class])
-        raise ManticoreError(
-            f"{name!r} with `config:` must name an architecture (a model type or a causal-LM class of transformers); "
-            f"near names: {', '.join(near) or 'none; examples are gpt_neo, llama, mamba'}."
-        )
-    cls = CONFIG_MAPPING[kind]
-    known = set(cls().to_dict()) | set(cls.attribute_map)
-    if unknown := [key for key in config if key not in known]:
-        near = hub.near_names(unknown[0], sorted(known))
-        raise ManticoreError(
-            f"{name!r}: {type(cls()).__name__} has no setting {unknown[0]!r}; near names: {', '.join(near) or 'none'}."
-        )
-    try:
-        full = AutoConfig.for_model(kind, **config)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return AutoModelForCausalLM.from_config(full).eval()
-    except Exception as error:
-        raise ManticoreError(f"{name!r} cannot be built from {dict(config)}: {' '.join(str(error).split())}") from error
+def _is_there(where: str, file: str) -> bool:
+    return (Path(where) / file).is_file() if Path(where).is_dir() else hub.is_cached(where, file)

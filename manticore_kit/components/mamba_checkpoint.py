@@ -6,7 +6,9 @@ Source: github.com/state-spaces/mamba, `mamba_ssm/models/config_mamba.py` and `m
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,44 +16,81 @@ from transformers import MambaConfig, MambaForCausalLM
 
 from manticore_kit.errors import ManticoreError
 
+WEIGHTS_FILE = "pytorch_model.bin"
+EMBEDDING = "backbone.embeddings.weight"
 
-def is_original_layout(config: dict) -> bool:
+
+def is_original_layout(config: Mapping) -> bool:
     """Whether a config.json is the original Mamba code's."""
     return "model_type" not in config and {"d_model", "n_layer"} <= config.keys()
 
 
-def to_transformers_config(config: dict) -> MambaConfig:
-    """The transformers configuration of an original Mamba config.json."""
+def to_transformers_config(config: Mapping) -> MambaConfig:
+    """The transformers configuration of an original Mamba config.json.
+
+    Raises `ManticoreError` for what transformers' Mamba has no counterpart of: Mamba-2 and attention layers, MLPs
+    between layers, LayerNorm.
+    """
     ssm = dict(config.get("ssm_cfg") or {})
-    version = ssm.pop("layer", "Mamba1")
-    if version != "Mamba1" or config.get("attn_layer_idx"):
-        raise ManticoreError(
-            f"the checkpoint's layers are {version!r} (attention at {config.get('attn_layer_idx') or 'no layer'}); the "
-            "original layout can be read for pure Mamba-1 models only. Use the model's transformers version instead."
-        )
-    width, expand = config["d_model"], ssm.get("expand", 2)
+    _refuse_other_layers(config, ssm)
     multiple = config.get("pad_vocab_size_multiple", 8)
-    rank = ssm.get("dt_rank", "auto")
     return MambaConfig(
-        hidden_size=width,
-        num_hidden_layers=config["n_layer"],
-        vocab_size=math.ceil(config["vocab_size"] / multiple) * multiple,
+        hidden_size=_size(config, "d_model"),
+        num_hidden_layers=_size(config, "n_layer"),
+        vocab_size=math.ceil(_size(config, "vocab_size") / multiple) * multiple,
         state_size=ssm.get("d_state", 16),
         conv_kernel=ssm.get("d_conv", 4),
-        expand=expand,
-        intermediate_size=expand * width,
-        time_step_rank=math.ceil(width / 16) if rank == "auto" else rank,
+        expand=ssm.get("expand", 2),
+        time_step_rank=ssm.get("dt_rank", "auto"),
+        use_conv_bias=ssm.get("conv_bias", True),
+        use_bias=ssm.get("bias", False),
         residual_in_fp32=config.get("residual_in_fp32", True),
         tie_word_embeddings=config.get("tie_embeddings", True),
     )
 
 
-def load_original(config: dict, weights: Path) -> MambaForCausalLM:
+def _size(config: Mapping, name: str) -> int:
+    size = config.get(name)
+    if not isinstance(size, int) or size < 1:
+        raise ManticoreError(f"config.json gives {name} as {size!r}, and it must be a whole number from 1 up.")
+    return size
+
+
+def _refuse_other_layers(config: Mapping, ssm: Mapping) -> None:
+    other = {
+        f"{ssm.get('layer')} layers": ssm.get("layer", "Mamba1") != "Mamba1",
+        f"attention at layers {config.get('attn_layer_idx')}": bool(config.get("attn_layer_idx")),
+        "MLPs between its layers": bool(config.get("d_intermediate")),
+        "LayerNorm": config.get("rms_norm", True) is False,
+    }
+    if found := [what for what, there in other.items() if there]:
+        raise ManticoreError(
+            f"the checkpoint has {' and '.join(found)}, and the original layout can be read for pure Mamba-1 models "
+            "with RMSNorm only. Use the model's transformers version (its name often ends in `-hf`) instead."
+        )
+
+
+def load_original(config: MambaConfig, weights: Path) -> MambaForCausalLM:
     """The model in `weights`, the pytorch_model.bin of an original Mamba checkpoint."""
-    model = MambaForCausalLM(to_transformers_config(config))
-    state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
-    renamed = {name.replace("backbone.embedding.", "backbone.embeddings."): t for name, t in state.items()}
-    if "lm_head.weight" not in renamed and model.config.tie_word_embeddings:
-        renamed["lm_head.weight"] = renamed["backbone.embeddings.weight"]
-    model.load_state_dict(renamed)
-    return model.to(next(iter(renamed.values())).dtype).eval()
+    model: Any = MambaForCausalLM(config)
+    found = torch.load(weights, map_location="cpu", weights_only=True)
+    state = {name.replace("backbone.embedding.", "backbone.embeddings."): tensor for name, tensor in found.items()}
+    if config.tie_word_embeddings and EMBEDDING in state:
+        state.setdefault("lm_head.weight", state[EMBEDDING])
+    _refuse_misfits(model.state_dict(), state)
+    model.load_state_dict(state)
+    return model.to(state[EMBEDDING].dtype).eval()
+
+
+def _refuse_misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    if missing := [name for name in wanted if name not in found]:
+        raise ManticoreError(
+            f"{WEIGHTS_FILE} lacks weights ({len(missing)} in all), the first {missing[0]}. Weights and config.json "
+            "must belong together."
+        )
+    for name, tensor in wanted.items():
+        if found[name].shape != tensor.shape:
+            raise ManticoreError(
+                f"{WEIGHTS_FILE} has {name} in the shape {tuple(found[name].shape)}; by config.json it must be "
+                f"{tuple(tensor.shape)}. Weights and config.json must belong together."
+            )
