@@ -5,11 +5,17 @@ in a table of 50,304 rows) changes nothing; another tokenizer does. A component 
 recipe's is *transplanted*: its embedding rows are rearranged so that it reads the recipe's ids.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore_kit.errors import ManticoreError
+
+SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id")
+# What decoders write for bytes that are no whole character.
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def same_vocabulary(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
@@ -51,31 +57,71 @@ def transplant(
 ) -> None:
     """Rearranges the embedding and head rows of `model` in place so that it reads the ids of `target`.
 
-    A token string that both vocabularies hold keeps its row; any other gets the mean of the rows of the pieces that
-    the model's own tokenizer cuts the string into (the mean of all rows where it gives none). `rows` is the new
-    table size, at least `len(target)`.
+    A token that both vocabularies hold keeps its row, and so does one with the same role (the end of a text). Any
+    other gets the mean of the rows of the pieces that the model's own tokenizer cuts its text into, or the mean of all
+    rows where that gives none. `rows` is the new table size, at least what the ids of `target` need.
     """
-    rows = max(rows or 0, len(target))
-    own_ids = own.get_vocab()
-    sources: list[list[int]] = [[] for _ in range(rows)]
-    for token, index in target.get_vocab().items():
-        if token in own_ids:
-            sources[index] = [own_ids[token]]
-        else:
-            sources[index] = own(target.decode([index]), add_special_tokens=False)["input_ids"]
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    modules: Any = model  # embedding and head are typed as any module
+    embedding, head = modules.get_input_embeddings(), modules.get_output_embeddings()
+    sources = _sources(own, target, len(embedding.weight))
+    sources += [[]] * ((rows or 0) - len(sources))
     tied = head is not None and head.weight is embedding.weight
     new_embedding = _mix_rows(embedding.weight, sources)
     new_head = None if tied or head is None else _mix_rows(head.weight, sources)
     new_bias = None if head is None or head.bias is None else _mix_rows(head.bias[:, None], sources)[:, 0]
-    model.resize_token_embeddings(rows, mean_resizing=False)
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    modules.resize_token_embeddings(len(sources), mean_resizing=False)
+    embedding, head = modules.get_input_embeddings(), modules.get_output_embeddings()
     with torch.no_grad():
         embedding.weight.copy_(new_embedding)
         if new_head is not None:
             head.weight.copy_(new_head)
         if new_bias is not None:
             head.bias.copy_(new_bias)
+    _rename_special_tokens(model, embedding, target)
+
+
+def _sources(own: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase, table: int) -> list[list[int]]:
+    """For each id of `target`, the ids of `own` (below `table`) whose rows it is made of."""
+    own_ids = {token: i for token, i in own.get_vocab().items() if i < table}
+    vocabulary = target.get_vocab()
+    sources: list[list[int]] = [[] for _ in range(max(vocabulary.values()) + 1)]
+    roles = _shared_roles(own, target)
+    by_text = {text: i for i in own_ids.values() if (text := _text(own, i))}
+    for token, index in vocabulary.items():
+        if token in own_ids:
+            sources[index] = [own_ids[token]]
+        elif index in roles:
+            sources[index] = [roles[index]]
+        elif text := _text(target, index):
+            pieces = [by_text[text]] if text in by_text else own(text, add_special_tokens=False)["input_ids"]
+            sources[index] = [piece for piece in pieces if piece < table]
+    return sources
+
+
+def _shared_roles(own: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> dict[int, int]:
+    pairs = [(getattr(target, name), getattr(own, name)) for name in SPECIAL_TOKENS]
+    return {theirs: ours for theirs, ours in pairs if theirs is not None and ours is not None}
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, index: int) -> str:
+    """What a token stands for in the middle of a text; nothing where that is no whole character.
+
+    Decoders drop the space before a text's first word, so a token's text is what a second copy of it adds.
+    """
+    once, twice = str(tokenizer.decode([index])), str(tokenizer.decode([index, index]))
+    text = twice[len(once) :]
+    return "" if REPLACEMENT in text else text
+
+
+def _rename_special_tokens(model: PreTrainedModel, embedding: Any, target: PreTrainedTokenizerBase) -> None:
+    """Ids that the configuration names meant other strings before, and may lie outside of a smaller table."""
+    config = model.config.get_text_config(decoder=True)
+    for name in SPECIAL_TOKENS[:3]:
+        for holder in (config, model.generation_config):
+            if holder is not None:
+                setattr(holder, name, getattr(target, name))
+    if embedding.padding_idx is not None:
+        embedding.padding_idx = target.pad_token_id
 
 
 def _mix_rows(table: Tensor, sources: list[list[int]]) -> Tensor:
