@@ -179,7 +179,7 @@ def check_rows(rows: Any, *, blocks: int | None = None, components: int | None =
     """
     try:
         rows = [[float(x) for x in row] for row in rows]
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: tensors without values
         raise ValueError(f"the mixture must be rows of numbers, but is {reprlib.repr(rows)}") from None
     if not rows:
         raise ValueError("the mixture needs a row for each block")

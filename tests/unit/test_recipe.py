@@ -221,7 +221,21 @@ def test_rows_of_any_kind_of_number_are_taken(rows):
 
 
 @pytest.mark.parametrize(
-    "rows", [None, 3, "ab", [1, 2], [["a", "b"]], [[None, 1]], [[10**400, 0]], [[1j, 0]], {"a": 1}, [{}], object()]
+    "rows",
+    [
+        None,
+        3,
+        "ab",
+        [1, 2],
+        [["a", "b"]],
+        [[None, 1]],
+        [[10**400, 0]],
+        [[1j, 0]],
+        {"a": 1},
+        [{}],
+        object(),
+        torch.zeros(1, 2, device="meta"),
+    ],
 )
 def test_rows_of_anything_else_are_refused(rows):
     with pytest.raises(ValueError, match=r"the mixture must be rows of numbers|needs 2"):

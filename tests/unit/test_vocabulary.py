@@ -137,6 +137,23 @@ def test_tokens_that_say_the_same_are_the_same():
     assert torch.equal(model.transformer.wte.weight[3], before[vocabulary["Ġ"]])
 
 
+def test_a_tokenizer_that_puts_a_space_first_still_finds_its_tokens():
+    """LLaMA's tokenizer reads " cat" as two spaces and a cat; the token for " cat" is there all the same."""
+    tokenizer = Tokenizer(models.BPE({"<unk>": 0, "▁": 1, "c": 2, "▁c": 3}, [("▁", "c")], unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(content=" ", left=1, right=0)]
+    )
+    own = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+    assert own(" c")["input_ids"] == [1, 3]
+    target = byte_pairs([" c c c"], 258)
+    model = tiny("gpt2")
+    model.resize_token_embeddings(4, mean_resizing=False)
+    before = model.transformer.wte.weight.clone()
+    transplant(model, own, target)
+    assert torch.equal(model.transformer.wte.weight[target.get_vocab()["Ġc"]], before[3])
+
+
 def test_bytes_that_are_no_character_get_the_mean():
     own, target = words(["?", "cat", "dog"]), byte_pairs(PROSE, 277)
     model = tiny("gpt2")
