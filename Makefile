@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -c constraints.txt
 
+# Short waits of idle threads: on a shared machine long ones cost more than the work itself.
+export GOMP_SPINCOUNT ?= 1000
+
 .PHONY: help demo report lab test chromium lint bench hooks constraints clean
 
 help:  ## this list

@@ -4,6 +4,7 @@ Everything is imported when its command runs, so that `manticore --help` answers
 on purpose are printed as they are, without a traceback.
 """
 
+import os
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -26,6 +27,9 @@ app.add_typer(zoo_app, name="zoo")
 
 def main() -> None:
     """Run the command line, with deliberate errors as one message and exit status 1."""
+    # Before torch is imported here or in a kernel: idle threads of GNU OpenMP spin for long, which costs a machine that
+    # is shared more than ten times the work itself (small models, many short operations).
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         app()
     except ManticoreError as error:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from manticore_kit.errors import ManticoreError
+from manticore_kit.hybrid.inputs import check_ids, check_width
 from manticore_kit.hybrid.projector import fit
 
 # Rows that run through a component at a time.
@@ -31,29 +32,34 @@ def align(hybrid, input_ids: Tensor, width: int | None = None) -> None:
     components = [hybrid.component(k) for k in range(hybrid.num_components)]
     if hybrid.is_discretised:
         raise ManticoreError("A discretised hybrid has no projectors to align.")
-    if input_ids.ndim != 2:
-        raise ManticoreError(f"align needs ids of shape (batch, length), but was given {tuple(input_ids.shape)}.")
-    total = sum(c.width for c in components)
-    if input_ids.numel() < total:
+    check_ids(input_ids, {c.name: c.vocab_size for c in components})
+    hybrid.check_length(input_ids.shape[1])
+    widths = [c.width for c in components]
+    chosen = check_width(width, widths, "align")
+    if input_ids.numel() < sum(widths):
         raise ManticoreError(
-            f"align was given {input_ids.numel()} tokens; the components' states have {total} dimensions together, so "
-            f"it needs at least {total} tokens, and a few thousand to fit text it has not seen."
+            f"align was given {input_ids.numel()} tokens; the components' states have {sum(widths)} dimensions "
+            f"together, so it needs at least {sum(widths)} tokens, and a few thousand to fit text it has not seen."
         )
-    hybrid.config.recipe["projector"] = {"kind": "linear", "init": "aligned", "width": width}
-    width = max(c.width for c in components) if width is None else width
-    hybrid.reset_projectors(width, "identity")
-    rows, blocks = hybrid.mixture_weights.tolist(), hybrid.config.num_blocks
     was_training = hybrid.training
     hybrid.eval()
     try:
         states = [_native_states(c, spans, input_ids) for c, spans in zip(components, hybrid.config.spans, strict=True)]
     finally:
         hybrid.train(was_training)
+    # Nothing was changed until here, so an error before leaves the hybrid as it was.
+    hybrid.reset_projectors(chosen, "identity")
+    hybrid.config.recipe["projector"] = {
+        "kind": "linear",
+        "init": "aligned",
+        "width": None if width is None else chosen,
+    }
+    width, rows = chosen, hybrid.mixture_weights.tolist()
     if hybrid.config.ends == "shared":
         embedded = torch.stack([a * fit(s[0], width) for a, s in zip(rows[0], states, strict=True)]).sum(dim=0)
         _set_inputs(hybrid, 0, _Code(embedded, {}), states, rows)
         # The last outputs stay the identity: what every head reads best is the mixture of its own states.
-    for n in range(blocks - 1):
+    for n in range(hybrid.config.num_blocks - 1):
         code = _write(hybrid, n, states, rows[n], width)
         _set_inputs(hybrid, n + 1, code, states, rows)
 

@@ -14,6 +14,7 @@ from manticore_kit.components.replay import Component
 from manticore_kit.components.vocabulary import choose_tokenizer, same_vocabulary, transplant
 from manticore_kit.errors import ManticoreError
 from manticore_kit.hybrid.configuration import ManticoreConfig
+from manticore_kit.hybrid.inputs import check_width
 from manticore_kit.hybrid.modeling import ManticoreForCausalLM
 from manticore_kit.recipe import ComponentSpec, Recipe
 
@@ -27,6 +28,10 @@ def build(recipe: Recipe) -> ManticoreForCausalLM:
     Raises `ManticoreError` where a component cannot be loaded, cuts do not fit its layers, tokenizers differ and none
     is chosen, or an aligned start is asked for without a tokenizer.
     """
+    if not isinstance(recipe, Recipe):
+        raise ManticoreError(
+            f"build takes a Recipe, but was given {type(recipe).__name__}; read one with Recipe.from_yaml(path)."
+        )
     loaded = [
         load(spec.model, config=spec.config, trust_remote_code=spec.trust_remote_code, seed=recipe.seed + k)
         for k, spec in enumerate(recipe.components)
@@ -45,22 +50,26 @@ def from_components(
     tokenizer: str | PreTrainedTokenizerBase | None,
 ) -> ManticoreForCausalLM:
     """See `ManticoreForCausalLM.from_components`."""
-    if isinstance(models_or_names, str) or not models_or_names:
+    if not isinstance(models_or_names, list | tuple) or not models_or_names:
         raise ManticoreError(f"from_components takes a list of models or names, but was given {models_or_names!r}.")
+    if cuts is not None and not (isinstance(cuts, list | tuple) and len(cuts) == len(models_or_names)):
+        raise ManticoreError(
+            f"cuts is {cuts!r}: give a list for each of the {len(models_or_names)} components, such as [[2], [3]]."
+        )
+    if projector is not None and not isinstance(projector, dict):
+        raise ManticoreError(f"projector is {projector!r}: give a dict such as {{'init': 'identity', 'width': 128}}.")
+    if tokenizer is not None and not isinstance(tokenizer, str | PreTrainedTokenizerBase):
+        raise ManticoreError(f"tokenizer is {tokenizer!r}: give a loaded tokenizer, or the name of a model with one.")
     loaded = [load(source) for source in models_or_names]
-    if cuts is not None and len(cuts) != len(loaded):
-        raise ManticoreError(f"cuts has {len(cuts)} entries for {len(loaded)} components; give a list for each.")
-    if cuts is not None:
-        blocks = len(cuts[0]) + 1
-    rows = mixture.tolist() if isinstance(mixture, torch.Tensor) else mixture
     data = {
         "components": [
-            {"model": x.component.name, "cuts": None if cuts is None else list(cuts[k])} for k, x in enumerate(loaded)
+            {"model": x.component.name, "cuts": None if cuts is None else cuts[k]} for k, x in enumerate(loaded)
         ],
-        "blocks": blocks if rows is None else len(rows),
+        # Two is what is left out: then the cuts or the mixture say how many there are.
+        "blocks": None if blocks == 2 and (cuts is not None or mixture is not None) else blocks,
         "ends": ends,
         "projector": {"init": "identity", **(projector or {})},
-        "mixture": None if rows is None else [list(r) for r in rows],
+        "mixture": mixture.tolist() if isinstance(mixture, torch.Tensor) and not mixture.is_meta else mixture,
         "tokenizer": tokenizer if isinstance(tokenizer, str) else None,
     }
     recipe = Recipe.parse(data, "from_components")
@@ -82,12 +91,12 @@ def assemble(
     for spec, edges in zip(filled.components, cuts, strict=True):
         spec.cuts = edges
     first = components[0].model.config.get_text_config(decoder=True)
-    widest = max(c.width for c in components)
+    width = check_width(recipe.projector.width, [c.width for c in components], "projector.width")
     config = ManticoreConfig(
         components=[_entry(c, edges) for c, edges in zip(components, cuts, strict=True)],
         ends=recipe.ends,
         projector_init="random" if recipe.projector.init == "random" else "identity",
-        width=recipe.projector.width or widest,
+        width=width,
         vocab_size=max(c.vocab_size for c in components),
         recipe=filled.model_dump(exclude={"mixture"}),
         max_position_embeddings=min((p for c in components if (p := position_limit(c))), default=None),
@@ -124,6 +133,7 @@ def _join_vocabularies(loaded: list[Loaded], chosen: PreTrainedTokenizerBase | N
     for x in loaded:
         if x.tokenizer is not None and not same_vocabulary(x.tokenizer, tokenizer):
             transplant(x.component.model, x.tokenizer, tokenizer)
+            x.tokenizer = tokenizer  # what it reads from now on, also in the next hybrid
         elif x.component.vocab_size < len(tokenizer):
             raise ManticoreError(
                 f"{x.component.name!r} has rows for {x.component.vocab_size} tokens and no tokenizer of its own, but "
@@ -160,7 +170,7 @@ def _cuts(component: Component, spec: ComponentSpec, blocks: int) -> list[int]:
         return [math.floor(i * depth / blocks + 0.5) for i in range(1, blocks)]
     if spec.cuts and spec.cuts[-1] >= depth:
         raise ManticoreError(
-            f"{component.name!r} has {depth} layers, so it can be cut at layers 1 to {depth - 1}, but its cuts are "
+            f"{component.name!r} has {depth} layers, so it can be cut at layers below {depth}, but its cuts are "
             f"{spec.cuts}."
         )
     return list(spec.cuts)

@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from manticore_kit.components.refusals import refuse_unsuitable
 from manticore_kit.components.replay import Stack
+from manticore_kit.errors import ManticoreError
 
 
 @strict
@@ -78,3 +80,29 @@ def kept_layers(entry: dict) -> list[int]:
     """The numbers of the layers that an entry still has."""
     kept = entry.get("kept")
     return list(range(len(entry["stack"]["returns"]))) if kept is None else kept["layers"]
+
+
+def check_entries(config: ManticoreConfig, *, loaded: bool) -> None:
+    """Raises `ManticoreError` where a configuration describes no hybrid, or asks for code that is not installed.
+
+    `loaded` says that the component models are there already, so that nothing of them is built from here.
+    """
+    try:
+        depths = [len(entry["stack"]["returns"]) for entry in config.components]
+        edges = [[0, *entry["cuts"], depth] for entry, depth in zip(config.components, depths, strict=True)]
+        rising = all(a < b for e in edges for a, b in pairwise(e))
+        agreed = len({len(e) for e in edges}) == 1 and config.ends in {"own", "shared"}
+        attention = [str(entry["attention"]) for entry in config.components]
+        names = [entry["name"] for entry in config.components]
+    except (KeyError, TypeError) as error:
+        raise ManticoreError(
+            f"The configuration of this hybrid is damaged: {error!r}. Save the hybrid anew."
+        ) from error
+    if not (config.components and rising and agreed):
+        raise ManticoreError(
+            f"The configuration of this hybrid is damaged: components {names}, of {depths} layers, with blocks at "
+            f"{edges} and ends {config.ends!r}. Save the hybrid anew."
+        )
+    for name, entry, implementation in zip(names, config.components, attention, strict=True):
+        if not loaded:
+            refuse_unsuitable(name, {**entry["config"], "attention_implementation": implementation}, False)

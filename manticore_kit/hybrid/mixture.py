@@ -32,7 +32,6 @@ class Mixture(nn.Module):
 
     def set(self, rows: Sequence[Sequence[float]] | Tensor) -> None:
         """Moves the weights to `rows`; raises `ManticoreError` where they are not on the simplex."""
-        rows = rows.tolist() if isinstance(rows, Tensor) else rows
         blocks, components = self.logits.shape
         try:
             checked = check_rows(rows, blocks=blocks, components=components)

@@ -13,7 +13,7 @@ one-hot on component k give component k, exactly.
 Source: arXiv 2406.00894, section 3. Letters in shapes: B batch, L length, D shared width, N blocks, K components.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -21,14 +21,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils import can_return_tuple
 
 from manticore_kit.components.replay import Component, Start, count_tokens
 from manticore_kit.errors import ManticoreError
 from manticore_kit.hybrid import saving
 from manticore_kit.hybrid.alignment import align
 from manticore_kit.hybrid.cache import HybridCache
-from manticore_kit.hybrid.configuration import ManticoreConfig, component_config, component_stack
+from manticore_kit.hybrid.configuration import ManticoreConfig, check_entries, component_config, component_stack
 from manticore_kit.hybrid.discretisation import discretize, hollow_out
+from manticore_kit.hybrid.inputs import check_ids
 from manticore_kit.hybrid.mixture import Mixture
 from manticore_kit.hybrid.projector import Projector, fit, project
 from manticore_kit.kernels import install_for
@@ -51,6 +53,7 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
     _keep_in_fp32_modules_strict: ClassVar[list[str]] = ["mixture"]
 
     def __init__(self, config: ManticoreConfig, components: Sequence[PreTrainedModel] | None = None):
+        check_entries(config, loaded=components is not None)
         super().__init__(config)
         for k, entry in enumerate(config.components):
             if components is None:
@@ -194,9 +197,10 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
 
     # --------------------------------------------------------------------------------------------------- forward
 
+    @can_return_tuple
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         past_key_values: HybridCache | None = None,
@@ -206,14 +210,14 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         **kwargs,
     ) -> CausalLMOutputWithPast:
         """Logits (B, L, vocabulary) of `input_ids` (B, L), and the mean next-token loss where `labels` are given."""
-        if input_ids is None:
-            raise ManticoreError("A hybrid reads `input_ids`: its components each have an embedding of their own.")
         weights, rows = self._mixed()
+        running = [k for k in range(self.num_components) if self._runs_anywhere(rows, k)]
+        check_ids(input_ids, {self.config.component_names[k]: self.component(k).vocab_size for k in running})
         use_cache = self._caching(use_cache)
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache()
         cache = past_key_values if use_cache else None
-        self._check_length(input_ids.shape[1] + (0 if cache is None else cache.seen), rows)
+        self.check_length(input_ids.shape[1] + (0 if cache is None else cache.seen), running)
 
         starts = self._starts(input_ids, attention_mask, position_ids, cache, rows)
         state, outputs = self._blocks(starts, weights, rows, cache)
@@ -291,13 +295,17 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
             terms[k] = F.pad(logits, (0, missing), value=NO_LOGIT) if missing else logits
         return _weighted_sum(terms, weights[row], rows and rows[row])
 
-    def _check_length(self, length: int, rows) -> None:
-        for k, entry in enumerate(self.config.components):
-            limit = entry["positions"]
-            if limit is not None and length > limit and any(_runs(rows, n, k) for n in range(self.config.num_blocks)):
+    def _runs_anywhere(self, rows: list[list[float]] | None, k: int) -> bool:
+        return any(_runs(rows, n, k) for n in range(self.config.num_blocks))
+
+    def check_length(self, length: int, running: Iterable[int] | None = None) -> None:
+        """Raises `ManticoreError` where `length` is more than the learned positions of a component (of `running`)."""
+        for k in range(self.num_components) if running is None else running:
+            name, limit = self.config.components[k]["name"], self.config.components[k]["positions"]
+            if limit is not None and length > limit:
                 raise ManticoreError(
-                    f"The sequence has {length} tokens, but component {entry['name']!r} has learned positions for "
-                    f"{limit} only. Cut the text to {limit} tokens, or leave this component out."
+                    f"The sequence has {length} tokens, but component {name!r} has learned positions for {limit} only. "
+                    f"Cut the text to {limit} tokens, or leave this component out."
                 )
 
     # ------------------------------------------------------------------------------------------------ generation

@@ -255,10 +255,10 @@ def test_sequence_longer_than_learned_positions_is_refused():
     ("options", "says"),
     [
         ({"blocks": 4}, "'mamba' has 3 layers .* 4 blocks"),
-        ({"cuts": [[2], [3]]}, "cut at layers 1 to 2"),
+        ({"cuts": [[2], [3]]}, "cut at layers below 3"),
         ({"cuts": [[3, 1], [1, 2]]}, "rising order"),
         ({"cuts": [[0], [1]]}, "from 1 up"),
-        ({"cuts": [[2]]}, "1 entries for 2 components"),
+        ({"cuts": [[2]]}, "a list for each of the 2 components"),
         ({"cuts": [[2], [1, 2]]}, "disagree on the number of blocks"),
         ({"ends": "open"}, "'own' or 'shared'"),
         ({"projector": {"initial": "identity"}}, "unknown key; did you mean 'init'"),
