@@ -49,7 +49,7 @@ def test_one_hot_rows_stay_their_component_after_aligning():
 
 def test_too_few_tokens_are_refused():
     hybrid = ManticoreForCausalLM.from_components([tiny("gpt_neo"), tiny("mamba", width=64, depth=3, seed=1)])
-    with pytest.raises(ManticoreError, match="9 tokens.*at least 96"):
+    with pytest.raises(ManticoreError, match=r"9 tokens.*at least 96"):
         hybrid.align(IDS[:1, :9])
     with pytest.raises(ManticoreError, match="shape"):
         hybrid.align(IDS[0])

@@ -8,14 +8,70 @@ from transformers import PreTrainedModel
 from manticore_kit import ManticoreForCausalLM
 
 # Neighbours in the list are paired, so that attention meets recurrence, experts and convolutions.
-FAMILIES = """
-    gpt_neo mamba gpt_neox rwkv llama mamba2 gpt2 recurrent_gemma opt falcon_mamba bloom jamba
-    mistral bamba falcon granitemoehybrid gptj xlstm mpt lfm2 phi olmo_hybrid gemma2 mixtral qwen2
-    stablelm gemma3_text olmo2 starcoder2 cohere2 phi3 granite qwen3_moe biogpt xglm nemotron
-    codegen deepseek_v3 persimmon smollm3 gpt_bigcode olmoe glm4 helium openai-gpt gpt_oss exaone4
-    ctrl ernie4_5 modernbert-decoder apertus minimax llama4_text diffllama seed_oss granitemoe
-    nanochat arcee qwen3_next falcon_h1 nemotron_h gemma
-""".split()
+FAMILIES = [
+    "gpt_neo",
+    "mamba",
+    "gpt_neox",
+    "rwkv",
+    "llama",
+    "mamba2",
+    "gpt2",
+    "recurrent_gemma",
+    "opt",
+    "falcon_mamba",
+    "bloom",
+    "jamba",
+    "mistral",
+    "bamba",
+    "falcon",
+    "granitemoehybrid",
+    "gptj",
+    "xlstm",
+    "mpt",
+    "lfm2",
+    "phi",
+    "olmo_hybrid",
+    "gemma2",
+    "mixtral",
+    "qwen2",
+    "stablelm",
+    "gemma3_text",
+    "olmo2",
+    "starcoder2",
+    "cohere2",
+    "phi3",
+    "granite",
+    "qwen3_moe",
+    "biogpt",
+    "xglm",
+    "nemotron",
+    "codegen",
+    "deepseek_v3",
+    "persimmon",
+    "smollm3",
+    "gpt_bigcode",
+    "olmoe",
+    "glm4",
+    "helium",
+    "openai-gpt",
+    "gpt_oss",
+    "exaone4",
+    "ctrl",
+    "ernie4_5",
+    "modernbert-decoder",
+    "apertus",
+    "minimax",
+    "llama4_text",
+    "diffllama",
+    "seed_oss",
+    "granitemoe",
+    "nanochat",
+    "arcee",
+    "qwen3_next",
+    "falcon_h1",
+    "nemotron_h",
+    "gemma",
+]
 PAIRS = list(zip(FAMILIES, FAMILIES[1:] + FAMILIES[:1], strict=True))
 
 
