@@ -9,8 +9,8 @@ from torch import Tensor
 from manticore_kit.errors import ManticoreError
 
 
-def check_ids(input_ids: Any, vocabularies: Mapping[str, int]) -> None:
-    """Raises `ManticoreError` unless `input_ids` is an integer tensor (batch, length) with something in it.
+def check_ids(input_ids: Any, vocabularies: Mapping[str, int]) -> Tensor:
+    """`input_ids`; raises `ManticoreError` unless it is an integer tensor (batch, length) with something in it.
 
     `vocabularies` are the components that will read the ids, and how many ids each knows. Ids on an accelerator are not
     looked at, since reading them would wait for it.
@@ -27,7 +27,7 @@ def check_ids(input_ids: Any, vocabularies: Mapping[str, int]) -> None:
             "(batch, length), with at least one row and one token."
         )
     if not input_ids.is_cpu:
-        return
+        return input_ids
     low, high = (int(x) for x in input_ids.aminmax())
     for name, size in vocabularies.items():
         if low < 0 or high >= size:
@@ -35,6 +35,7 @@ def check_ids(input_ids: Any, vocabularies: Mapping[str, int]) -> None:
                 f"input_ids holds {low if low < 0 else high}, but {name!r} knows the ids 0 to {size - 1}. Use the "
                 "hybrid's own tokenizer, and mark padding with `attention_mask` rather than with other ids."
             )
+    return input_ids
 
 
 def check_width(width: Any, widths: list[int], where: str) -> int:

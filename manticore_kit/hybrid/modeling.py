@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.utils import can_return_tuple
+from transformers.utils.generic import can_return_tuple
 
 from manticore_kit.components.replay import Component, Start, count_tokens
 from manticore_kit.errors import ManticoreError
@@ -212,7 +212,9 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         """Logits (B, L, vocabulary) of `input_ids` (B, L), and the mean next-token loss where `labels` are given."""
         weights, rows = self._mixed()
         running = [k for k in range(self.num_components) if self._runs_anywhere(rows, k)]
-        check_ids(input_ids, {self.config.component_names[k]: self.component(k).vocab_size for k in running})
+        input_ids = check_ids(
+            input_ids, {self.config.component_names[k]: self.component(k).vocab_size for k in running}
+        )
         use_cache = self._caching(use_cache)
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache()
