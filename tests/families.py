@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 VOCABULARY = 97
+LARGEST = 5_000_000  # parameters; what is larger has parts that the common settings do not shrink
 
 
 def _extra(family: str, width: int, depth: int) -> dict:
@@ -74,6 +75,10 @@ def tiny(family: str, *, width: int = 32, depth: int = 4, seed: int = 0):
         settings.pop("rope_parameters", None)
     settings |= _extra(family, width, depth)
     config = AutoConfig.for_model(family, **settings)
+    with torch.device("meta"):
+        size = AutoModelForCausalLM.from_config(config).num_parameters()
+    if size > LARGEST:
+        raise ValueError(f"{family}: {size:,} parameters; it needs settings of its own to be tiny")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
