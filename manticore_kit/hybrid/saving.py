@@ -53,7 +53,10 @@ def save(hybrid, write: Callable, folder, **kwargs) -> None:
 
 def _move(source: Path, target: Path) -> None:
     """Moves the files of `source` into `target`; one rename where that does not exist yet."""
-    source.chmod(0o777 & ~_umask())
+    mask = _umask()
+    source.chmod(0o777 & ~mask)
+    for file in source.iterdir():  # safetensors and temporary folders are private to their owner
+        file.chmod(0o666 & ~mask)
     if not target.exists():
         source.rename(target)
         return

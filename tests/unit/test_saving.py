@@ -129,6 +129,8 @@ def test_other_files_in_the_folder_stay(tmp_path):
     hybrid_of("gpt_neo", "mamba").save_pretrained(tmp_path / "hybrid")
     assert (tmp_path / "hybrid" / "trainer_state.json").read_text() == "{}"
     assert [f.name for f in tmp_path.iterdir()] == ["hybrid"]
+    modes = {f.stat().st_mode & 0o777 for f in (tmp_path / "hybrid").iterdir()}
+    assert len(modes) == 1
 
 
 # ----------------------------------------------------------------------------------------- used like any other model
