@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 VOCABULARY = 97
-LARGEST = 5_000_000  # parameters; what is larger has parts that the common settings do not shrink
+LARGEST = 20_000_000  # parameters; what is larger has parts that the common settings do not shrink
 
 
 def _extra(family: str, width: int, depth: int) -> dict:
