@@ -6,6 +6,7 @@ Source: github.com/state-spaces/mamba, `mamba_ssm/models/config_mamba.py` and `m
 """
 
 import math
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,21 @@ def _refuse_other_layers(config: Mapping, ssm: Mapping) -> None:
 
 
 def load_original(config: MambaConfig, weights: Path) -> MambaForCausalLM:
-    """The model in `weights`, the pytorch_model.bin of an original Mamba checkpoint."""
-    model: Any = MambaForCausalLM(config)
-    found = torch.load(weights, map_location="cpu", weights_only=True)
+    """The model in `weights`, the pytorch_model.bin of an original Mamba checkpoint.
+
+    Its weights stay in the file and are read where they are used, as safetensors' are: there is one copy of them.
+    """
+    with torch.device("meta"):
+        model: Any = MambaForCausalLM(config)
+    # Files older than torch 1.6 are no zip archives and can only be read whole.
+    in_place = zipfile.is_zipfile(weights)
+    found = torch.load(weights, map_location="cpu", weights_only=True, mmap=in_place)
     state = {name.replace("backbone.embedding.", "backbone.embeddings."): tensor for name, tensor in found.items()}
     if config.tie_word_embeddings and EMBEDDING in state:
         state.setdefault("lm_head.weight", state[EMBEDDING])
     _refuse_misfits(model.state_dict(), state)
-    model.load_state_dict(state)
+    model.load_state_dict(state, assign=True)
+    model.tie_weights()
     return model.to(state[EMBEDDING].dtype).eval()
 
 

@@ -8,7 +8,7 @@ recipe's is *transplanted*: its embedding rows are rearranged so that it reads t
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from manticore_kit.errors import ManticoreError
@@ -16,6 +16,8 @@ from manticore_kit.errors import ManticoreError
 SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id")
 # What decoders write for bytes that are no whole character.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+# Rows of a table that are worked on together.
+ROWS_AT_A_TIME = 4096
 
 
 def same_vocabulary(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
@@ -65,18 +67,13 @@ def transplant(
     embedding, head = modules.get_input_embeddings(), modules.get_output_embeddings()
     sources = _sources(own, target, len(embedding.weight))
     sources += [[]] * ((rows or 0) - len(sources))
-    tied = head is not None and head.weight is embedding.weight
-    new_embedding = _mix_rows(embedding.weight, sources)
-    new_head = None if tied or head is None else _mix_rows(head.weight, sources)
-    new_bias = None if head is None or head.bias is None else _mix_rows(head.bias[:, None], sources)[:, 0]
+    embedding.weight.data = _mix_rows(embedding.weight, sources)
+    if head is not None and head.weight is not embedding.weight:
+        head.weight.data = _mix_rows(head.weight, sources)
+    if head is not None and head.bias is not None:
+        head.bias.data = _mix_rows(head.bias[:, None], sources)[:, 0]
+    # The tables have their size already, so this adapts what the model and its configuration say of it, and no more.
     modules.resize_token_embeddings(len(sources), mean_resizing=False)
-    embedding, head = modules.get_input_embeddings(), modules.get_output_embeddings()
-    with torch.no_grad():
-        embedding.weight.copy_(new_embedding)
-        if new_head is not None:
-            head.weight.copy_(new_head)
-        if new_bias is not None:
-            head.bias.copy_(new_bias)
     _rename_special_tokens(model, embedding, target)
 
 
@@ -124,13 +121,21 @@ def _rename_special_tokens(model: PreTrainedModel, embedding: Any, target: PreTr
         embedding.padding_idx = target.pad_token_id
 
 
+@torch.no_grad()
 def _mix_rows(table: Tensor, sources: list[list[int]]) -> Tensor:
-    """Row i of the result is the mean of the rows `sources[i]` of `table` (all rows where there is no source)."""
-    ids = [i for pieces in sources for i in pieces]
-    offsets = torch.tensor([0, *(len(p) for p in sources[:-1])]).cumsum(0)
-    mixed = nn.functional.embedding_bag(
-        torch.tensor(ids, dtype=torch.long), table.detach().float().cpu(), offsets, mode="mean"
-    )
-    empty = torch.tensor([not p for p in sources])
-    mixed[empty] = table.detach().float().cpu().mean(dim=0)
-    return mixed.to(table)
+    """Row i of the result is the mean of the rows `sources[i]` of `table` (all rows where there is no source).
+
+    It is worked out in float32, a few rows at a time: of a table's size there is nothing but the result.
+    """
+    mixed = table.new_empty(len(sources), table.shape[1])
+    for first in range(0, len(sources), ROWS_AT_A_TIME):
+        pieces = sources[first : first + ROWS_AT_A_TIME]
+        ids = torch.tensor([i for group in pieces for i in group], dtype=torch.long)
+        counts = torch.tensor([len(group) for group in pieces])
+        owners = torch.arange(len(pieces)).repeat_interleave(counts)
+        sums = torch.zeros(len(pieces), table.shape[1]).index_add_(0, owners, table[ids].float().cpu())
+        mixed[first : first + ROWS_AT_A_TIME] = sums / counts.clamp(min=1)[:, None]
+    if empty := [i for i, group in enumerate(sources) if not group]:
+        parts = [part.cpu().double().sum(dim=0) for part in table.split(ROWS_AT_A_TIME)]
+        mixed[empty] = (torch.stack(parts).sum(dim=0) / len(table)).to(mixed)
+    return mixed
