@@ -17,6 +17,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
+from manticore_kit.kernels import compiled
 from manticore_kit.kernels.selective_scan import selective_scan
 
 SCAN_NAME = "mamba_selective_scan"
@@ -53,11 +54,14 @@ def library_scan() -> Iterator[None]:
 
 def status() -> str:
     """Return one sentence that says which selective scan is in use on this machine, and why."""
-    ours = "Selective scan on the CPU: Manticore's time loop with a hand-written backward pass"
+    if (obstacle := compiled.obstacle()) is None:
+        ours = "Selective scan on the CPU: Manticore's kernels, compiled by numba"
+    else:
+        ours = f"Selective scan on the CPU: Manticore's slower time loop in PyTorch, as {obstacle}"
     if _library_scan_wanted.get():
         return "Selective scan: the library's own everywhere, because library_scan() is active."
     if not torch.cuda.is_available():
-        return f"{ours}, because PyTorch sees no GPU."
+        return f"{ours}, and PyTorch sees no GPU."
     if importlib.util.find_spec("mamba_ssm") is None:
         return f"{ours}; on the GPU the library's Python loop, because mamba-ssm is not installed."
     return f"{ours}; on the GPU mamba-ssm's fused kernel, because it is installed."

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, GPT2Config
 from transformers.models.falcon_mamba import FalconMambaConfig
 from transformers.models.jamba import JambaConfig
@@ -16,7 +17,7 @@ from transformers.models.mamba import MambaConfig
 from transformers.models.zamba import ZambaConfig
 
 from manticore_kit.errors import ManticoreError
-from manticore_kit.kernels import install_for, library_scan, selective_scan, status, use
+from manticore_kit.kernels import compiled_kernels_off, install_for, library_scan, selective_scan, status, use
 
 WIDTH = {"vocab_size": 61, "hidden_size": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 ATTENTION = {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 48}
@@ -32,6 +33,13 @@ CONFIGS = {
         n_mamba_heads=2, mamba_d_state=4,
     ),
 }  # fmt: skip
+
+
+@pytest.fixture(params=["compiled", "off"], autouse=True)
+def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every test runs with the compiled kernels and with the loop in PyTorch."""
+    with compiled_kernels_off() if request.param == "off" else nullcontext():
+        yield request.param
 
 
 @pytest.fixture(scope="module")
@@ -188,29 +196,18 @@ def test_autocast_does_not_reach_the_recurrence(library):
     assert_all_near(inside, outputs_and_gradients(library, inputs, delta_softplus=True))
 
 
-def test_only_gradients_make_it_keep_states():
-    length, batch, channels, state = 50, 2, 3, 8
+def test_training_keeps_few_states_and_nothing_else_does(kernels):
+    length, batch, channels, state = 256, 2, 32, 8
     inputs = random_inputs(batch=batch, channels=channels, length=length, state=state)
-
-    class LargestTensor(TorchDispatchMode):
-        def __init__(self):
-            super().__init__()
-            self.elements = 0
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            out = func(*args, **(kwargs or {}))
-            self.elements = max(self.elements, out.numel() if isinstance(out, Tensor) else 0)
-            return out
-
-    with LargestTensor() as training:
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda t: t):
         selective_scan(**inputs)
-    with torch.no_grad(), LargestTensor() as without_gradients:
+    states = length * batch * channels * state
+    assert (max(kept) <= states / 8) == (kernels == "compiled")
+    kept.clear()
+    with torch.no_grad():
         selective_scan(**inputs)
-    with torch.inference_mode(), LargestTensor() as inference:
-        selective_scan(**inputs)
-    assert training.elements >= length * batch * channels * state
-    largest_input = max(tensor.numel() for tensor in inputs.values())
-    assert without_gradients.elements == inference.elements == largest_input
+    assert not kept
 
 
 def test_the_last_state_does_not_hold_the_others_in_memory():
@@ -318,11 +315,12 @@ def test_other_devices_and_packed_sequences_are_the_librarys(library):
         assert dispatcher(**inputs) == "library"
 
 
-def test_status_says_which_scan_is_in_use():
-    assert "hand-written backward" in status()
+def test_status_says_which_scan_is_in_use(kernels):
+    sentence = {"compiled": "compiled by numba", "off": "as compiled_kernels_off() is active"}[kernels]
+    assert sentence in status()
     with library_scan():
         assert "library's own" in status()
-    assert "hand-written backward" in status()
+    assert sentence in status()
 
 
 def test_no_advice_to_install_cuda_packages_without_a_gpu():

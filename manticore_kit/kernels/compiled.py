@@ -1,0 +1,61 @@
+"""Whether the compiled kernels can be used, and the threads that they run on."""
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+
+SWITCH = "MANTICORE_KERNELS"
+
+_switched_off: ContextVar[bool] = ContextVar("compiled_kernels_off", default=False)
+_pools: dict[int, ThreadPoolExecutor] = {}
+os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
+
+
+@contextmanager
+def compiled_kernels_off() -> Iterator[None]:
+    """Inside the context no compiled kernel runs; MANTICORE_KERNELS=off does the same for a whole process."""
+    token = _switched_off.set(True)
+    try:
+        yield
+    finally:
+        _switched_off.reset(token)
+
+
+def obstacle() -> str | None:
+    """Return why the compiled kernels are not in use, as a clause, or None if they are."""
+    if _switched_off.get():
+        return "compiled_kernels_off() is active"
+    if os.environ.get(SWITCH, "").lower() == "off":
+        return f"{SWITCH}=off is set"
+    return _failure()
+
+
+@functools.cache
+def _failure() -> str | None:
+    try:
+        from manticore_kit.kernels import scan_numba  # noqa: F401 - compiles, or reads numba's cache
+    except Exception as error:  # whatever numba meets on this machine, the PyTorch loop still works
+        return f"numba cannot compile them here ({type(error).__name__}: {' '.join(str(error).split())})"
+    return None
+
+
+def share_out(kernel: Callable[..., None], tasks: int, *arguments: object) -> None:
+    """Call `kernel(begin, end, *arguments)` so that its calls cover range(tasks), on as many threads as PyTorch uses.
+
+    The kernel must release the interpreter's lock, and tasks must not depend on each other.
+    """
+    threads = min(torch.get_num_threads(), tasks)
+    bounds = [tasks * i // threads for i in range(threads + 1)] if threads > 1 else [0, tasks]
+    *others, own = itertools.pairwise(bounds)
+    if others and threads not in _pools:
+        _pools[threads] = ThreadPoolExecutor(threads - 1, thread_name_prefix="manticore-kernels")
+    waiting = [_pools[threads].submit(kernel, begin, end, *arguments) for begin, end in others]
+    kernel(*own, *arguments)
+    for future in waiting:
+        future.result()
