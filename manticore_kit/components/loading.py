@@ -6,12 +6,20 @@ unless random weights were asked for.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import (
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+    WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+    logging,
+)
 from transformers.utils.hub import cached_file
 
 from manticore_kit import zoo
@@ -22,6 +30,9 @@ from manticore_kit.components.refusals import explained, place, refuse_misfits, 
 from manticore_kit.components.replay import Component
 from manticore_kit.errors import ManticoreError
 from manticore_kit.kernels import install_for
+
+# What is read sooner than this needs no bar.
+BAR_AFTER_SECONDS = 1.0
 
 
 @dataclass
@@ -149,19 +160,67 @@ def _read(name: str, where: str, local_only: bool, trust: bool) -> PreTrainedMod
     if mamba_checkpoint.is_original_layout(config):
         with explained(name, where):
             settings = mamba_checkpoint.to_transformers_config(config)
-            return mamba_checkpoint.load_original(settings, _file(where, mamba_checkpoint.WEIGHTS_FILE, local_only))
-    refuse_unsuitable(name, config, trust)
+            weights = _file(where, mamba_checkpoint.WEIGHTS_FILE, local_only)
+            model = mamba_checkpoint.load_original(settings, weights)
+    else:
+        refuse_unsuitable(name, config, trust)
+        with explained(name, where), _own_bar(name):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                where,
+                local_files_only=local_only,
+                trust_remote_code=trust,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, by name
+            )
+        model, report = loaded
+        refuse_misfits(name, config, model, report)
     with explained(name, where):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            where,
-            local_files_only=local_only,
-            trust_remote_code=trust,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # refused below, by name
-        )
-    model, report = loaded
-    refuse_misfits(name, config, model, report)
+        _read_ahead(name, _weights_files(where))
     return model.eval()
+
+
+@contextmanager
+def _own_bar(name: str) -> Iterator[None]:
+    """Names the library's bar after the model, and draws it only where there is something to wait for.
+
+    It counts weights as they are laid over the file, which takes no time unless they are converted.
+    """
+    previous = logging.set_tqdm_hook(
+        lambda bar, args, kwargs: bar(*args, **{**kwargs, "desc": f"Loading {name}", "delay": BAR_AFTER_SECONDS})
+    )
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(previous)
+
+
+def _read_ahead(name: str, files: list[Path]) -> None:
+    """Brings the shards of a loaded model from the disk into the system's file cache, with a bar where that is slow.
+
+    The weights lie over these files: without this, the first use of each would wait for the disk, unseen. No memory of
+    the process is taken.
+    """
+    buffer = bytearray(2**20)
+    size = sum(file.stat().st_size for file in files)
+    with logging.tqdm(total=size, unit="B", unit_scale=True, delay=BAR_AFTER_SECONDS) as bar:
+        for k, file in enumerate(files, start=1):
+            shard = f", shard {k} of {len(files)}" if len(files) > 1 else ""
+            bar.set_description(f"Reading {name}{shard}", refresh=False)
+            with file.open("rb", buffering=0) as stream:
+                while count := stream.readinto(buffer):
+                    bar.update(count)
+
+
+def _weights_files(where: str) -> list[Path]:
+    """The files of a loaded model's weights, in the order of their names; none where the model names them itself."""
+    for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME):
+        if _is_there(where, file):
+            path = _file(where, file, local_only=True)
+            if not file.endswith(".index.json"):
+                return [path]
+            shards = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
+            return [_file(where, shard, local_only=True) for shard in sorted(set(shards))]
+    return []
 
 
 def _config(name: str, where: str, local_only: bool) -> dict:
