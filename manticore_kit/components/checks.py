@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from manticore_kit.components.quirks import make_replayable
-from manticore_kit.components.replay import Component, Stack, find_stack_path, probe_returns
+from manticore_kit.components.replay import Component, Stack, find_stack_path, find_tail, probe_returns
 from manticore_kit.errors import ManticoreError
 
 # Replay repeats the model's own operations, so the difference is expected to be 0; the allowance covers kernels that
@@ -37,7 +37,7 @@ def check(model: PreTrainedModel, name: str = "") -> Component:
         with torch.no_grad():
             _check_logits(component)
             _check_causal(component)
-            component.stack = replace(component.stack, caches=_caches(component))
+            component.stack = replace(component.stack, caches=_caches(component), tail=find_tail(component))
         return component
     finally:
         model.train(was_training)

@@ -6,7 +6,8 @@ A model's own forward is run with its decoder layers replaced by stand-ins:
   before the final norm;
 - *run* calls the real layers with those arguments and any hidden state;
 - *head* runs the forward again with stand-ins that hand back the given state, so that norms, soft-caps,
-  multipliers and tied heads are all the model's own.
+  multipliers and tied heads are all the model's own. Where that was seen to do no more than to call a few modules
+  one after another (`find_tail`: usually the final norm and the LM head), those are called and the rest is spared.
 
 The stand-ins live in a *shell*: copies of the few modules on the path to the layer list, which share every
 parameter with the model. The model itself is never changed, so replaying is safe with threads and pickling, and
@@ -16,8 +17,9 @@ modules that were swapped in later (adapters, quantised layers) are seen.
 import contextlib
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from itertools import product
 from typing import Any
 
 import torch
@@ -34,11 +36,13 @@ class Stack:
 
     `path` is the dotted name of the layer list. `returns[i]` is the length of the tuple that layer i returns, or
     0 where it returns the bare hidden state. `caches` says whether the model continues from a cache when replayed.
+    `tail` are the modules that make logits of the last state, empty where more than calling them in turn is needed.
     """
 
     path: str
     returns: tuple[int, ...]
     caches: bool = True
+    tail: tuple[str, ...] = ()
 
     @property
     def depth(self) -> int:
@@ -61,20 +65,26 @@ class _Stop(Exception):
     """Raised by the last stand-in: everything that the layers need is known."""
 
 
-class _StandIn(nn.Module):
+class _StandIn:
     """Takes a layer's place in the shell; attributes that the model's loop reads come from the real layer."""
 
+    __slots__ = ("_act", "_index", "_real")
+
     def __init__(self, layer: nn.Module, index: int, act: Callable[[int, tuple, dict], Any]):
-        super().__init__()
-        # Past `nn.Module.__setattr__`: the real layer must not become a submodule of its stand-in.
-        object.__setattr__(self, "_real", layer)
-        self._index, self._act = index, act
+        self._real, self._index, self._act = layer, index, act
 
     def __getattr__(self, name: str):
         return getattr(object.__getattribute__(self, "_real"), name)
 
-    def forward(self, *args, **kwargs):
+    def __call__(self, *args, **kwargs):
         return self._act(self._index, args, kwargs)
+
+
+class _StandIns(list):
+    """In place of the module list: a plain list is made in no time, and there is nothing in it to be found by name."""
+
+    def named_modules(self, *_, **__):
+        return iter(())
 
 
 def find_stack_path(model: PreTrainedModel) -> str:
@@ -113,7 +123,7 @@ class Component:
     def layers(self) -> nn.ModuleList:
         return self.model.get_submodule(self.stack.path)  # pyright: ignore[reportReturnType]
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Size of the hidden state that passes between layers."""
         return self.model.config.get_text_config(decoder=True).hidden_size
@@ -174,10 +184,18 @@ class Component:
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (batch, length, vocabulary) of a final `hidden` state (batch, length, width)."""
+        # Elsewhere than in float32, where the tail was tried, the model may change precision between those modules.
+        if self.stack.tail and hidden.dtype == self.model.dtype == torch.float32:
+            for name in self.stack.tail:
+                hidden = self.model.get_submodule(name)(hidden)
+            return hidden
+        return self.replay_head(hidden)
 
-        def hand_back(index: int, args: tuple, kwargs: dict):
-            return self._returned(index, hidden)
+    def replay_head(self, hidden: Tensor) -> Tensor:
+        """What `head` gives, by way of the model's own forward."""
+        return self._replay_from(lambda index, *_: self._returned(index, hidden), hidden)
 
+    def _replay_from(self, hand_back: Callable[[int, tuple, dict], Any], hidden: Tensor) -> Tensor:
         # The ids only tell the model the batch and length; whatever it embeds is thrown away by the stand-ins.
         ids = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
         return self._shell(hand_back)(ids, use_cache=False).logits
@@ -210,7 +228,7 @@ class Component:
             module._modules[name] = _shallow(module._modules[name])
             module = module._modules[name]
         layers = module._modules[attribute]
-        module._modules[attribute] = nn.ModuleList(_StandIn(m, i, act) for i, m in enumerate(layers))
+        module._modules[attribute] = _StandIns(_StandIn(m, i, act) for i, m in enumerate(layers))
         return shell
 
     def _returned(self, index: int, hidden: Tensor):
@@ -255,6 +273,67 @@ def probe_returns(model: PreTrainedModel, path: str) -> tuple[int, ...]:
             "cannot be run one by one."
         )
     return tuple(seen[i] for i in range(len(hooks)))
+
+
+@torch.no_grad()
+def find_tail(component: Component) -> tuple[str, ...]:
+    """The modules whose calls, one after another, are all that the model's head does; none where it does more.
+
+    What the model calls after its last layer is noted in one replay. It is the whole head if calling it again gives
+    the replayed logits, bit for bit, of small and of large states, in training as in evaluation.
+    """
+    model = component.model
+    if model.dtype != torch.float32:
+        return ()
+    start = component.start(torch.arange(6, device=model.device).view(2, 3) % component.vocab_size)
+    probe = component.run(start, start.hidden, 0, component.stack.depth)
+    direct = Component(model, replace(component.stack, tail=_called_after_layers(component, probe)), component.name)
+    was_training = model.training
+    try:
+        for training, hidden in product((False, True), (probe, 30 * probe)):
+            model.train(training)
+            with torch.random.fork_rng():  # a dropout that is on draws numbers
+                logits, replayed = direct.head(hidden), component.replay_head(hidden)
+            if logits.dtype != replayed.dtype or not torch.equal(logits, replayed):
+                return ()
+    except Exception:  # modules that take or give more than one tensor
+        return ()
+    finally:
+        model.train(was_training)
+    return direct.stack.tail
+
+
+def _called_after_layers(component: Component, hidden: Tensor) -> tuple[str, ...]:
+    """Names of the outermost modules that the model calls after its last layer."""
+    model, path = component.model, component.stack.path
+    called: list[str] = []
+    depth = 0
+
+    def enter(name: str):
+        nonlocal depth
+        if depth == 0:
+            called.append(name)
+        depth += 1
+
+    def leave():
+        nonlocal depth
+        depth -= 1
+
+    def hand_back(index: int, args: tuple, kwargs: dict):
+        called.clear()
+        return component._returned(index, hidden)
+
+    hooks = []
+    for name, module in model.named_modules():
+        if not f"{path}.".startswith(f"{name}.") and name and not name.startswith(f"{path}."):
+            hooks.append(module.register_forward_pre_hook(lambda *_, name=name: enter(name)))
+            hooks.append(module.register_forward_hook(lambda *_: leave()))
+    try:
+        component._replay_from(hand_back, hidden)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return tuple(called)
 
 
 def count_tokens(cache: Cache, layers: Iterable[int], hidden: Tensor) -> None:

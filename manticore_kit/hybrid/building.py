@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -183,7 +184,7 @@ def _entry(component: Component, cuts: list[int]) -> dict:
         "config": model.config.to_dict(),
         "attention": model.config._attn_implementation,
         "cuts": cuts,
-        "stack": {"path": stack.path, "returns": list(stack.returns), "caches": stack.caches},
+        "stack": {**asdict(stack), "returns": list(stack.returns), "tail": list(stack.tail)},
         "positions": position_limit(component),
         "kept": None,
         "remote_code": type(model).__module__.startswith("transformers_modules."),

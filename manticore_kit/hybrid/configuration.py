@@ -73,7 +73,8 @@ def component_config(entry: dict) -> PreTrainedConfig:
 
 def component_stack(entry: dict) -> Stack:
     """The layer list described by an entry of `ManticoreConfig.components`."""
-    return Stack(entry["stack"]["path"], tuple(entry["stack"]["returns"]), entry["stack"]["caches"])
+    stack = entry["stack"]
+    return Stack(stack["path"], tuple(stack["returns"]), stack["caches"], tuple(stack.get("tail", ())))
 
 
 def kept_layers(entry: dict) -> list[int]:

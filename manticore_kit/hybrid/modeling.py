@@ -33,6 +33,7 @@ from manticore_kit.hybrid.discretisation import discretize, hollow_out
 from manticore_kit.hybrid.inputs import check_ids
 from manticore_kit.hybrid.mixture import Mixture
 from manticore_kit.hybrid.projector import Projector, fit, project
+from manticore_kit.hybrid.weighted_sum import weighted_sum
 from manticore_kit.kernels import install_for
 from manticore_kit.recipe import Recipe
 
@@ -70,6 +71,7 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
                 for module in model.modules():
                     module.__dict__["_is_hf_initialized"] = True  # loaded weights must not be drawn anew by `post_init`
             self.add_module(f"component_{k}", model)
+        self._views: dict[int, Component] = {}
         self.projectors = torch.nn.ModuleDict()
         self.mixture = Mixture(config.num_blocks, len(config.components))
         self.tokenizer: PreTrainedTokenizerBase | None = None
@@ -139,8 +141,12 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
 
     def component(self, k: int) -> Component:
         """Component k, as something that can be run block by block."""
-        entry = self.config.components[k]
-        return Component(getattr(self, f"component_{k}"), component_stack(entry), entry["name"])
+        model = getattr(self, f"component_{k}")
+        view = self._views.get(k)
+        if view is None or view.model is not model:
+            entry = self.config.components[k]
+            view = self._views[k] = Component(model, component_stack(entry), entry["name"])
+        return view
 
     @property
     def recipe(self) -> Recipe:
@@ -211,91 +217,95 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
     ) -> CausalLMOutputWithPast:
         """Logits (B, L, vocabulary) of `input_ids` (B, L), and the mean next-token loss where `labels` are given."""
         weights, rows = self._mixed()
+        parts = [self.component(k) for k in range(self.num_components)]
         running = [k for k in range(self.num_components) if self._runs_anywhere(rows, k)]
-        input_ids = check_ids(
-            input_ids, {self.config.component_names[k]: self.component(k).vocab_size for k in running}
-        )
+        input_ids = check_ids(input_ids, {parts[k].name: parts[k].vocab_size for k in running})
         use_cache = self._caching(use_cache)
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache()
         cache = past_key_values if use_cache else None
         self.check_length(input_ids.shape[1] + (0 if cache is None else cache.seen), running)
 
-        starts = self._starts(input_ids, attention_mask, position_ids, cache, rows)
-        state, outputs = self._blocks(starts, weights, rows, cache)
-        logits = self._logits(state, outputs, weights, rows, logits_to_keep)
+        starts = self._starts(parts, input_ids, attention_mask, position_ids, cache, rows)
+        state, outputs = self._blocks(parts, starts, weights, rows, cache)
+        logits = self._logits(parts, state, outputs, weights, rows, logits_to_keep)
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
 
-    def _starts(self, input_ids, attention_mask, position_ids, cache, rows) -> dict[int, Start]:
+    def _starts(self, parts, input_ids, attention_mask, position_ids, cache, rows) -> dict[int, Start]:
         """Each component that runs anywhere, brought to its first layer."""
-        count, blocks = self.num_components, range(self.config.num_blocks)
-        running = tuple(tuple(_runs(rows, n, k) for n in blocks) for k in range(count))
+        blocks = range(self.config.num_blocks)
+        running = tuple(tuple(_runs(rows, n, k) for n in blocks) for k in range(len(parts)))
         if cache is not None:
             cache.extend(input_ids.shape[1], running)
         return {
-            k: self.component(k).start(
+            k: part.start(
                 input_ids,
                 attention_mask=attention_mask,
                 position_ids=position_ids,
                 cache=None if cache is None else cache.caches[k],
             )
-            for k in range(count)
+            for k, part in enumerate(parts)
             if any(running[k])
         }
 
     def _blocks(
-        self, starts: dict[int, Start], weights: Tensor, rows, cache: HybridCache | None
+        self, parts: list[Component], starts: dict[int, Start], weights: Tensor, rows, cache: HybridCache | None
     ) -> tuple[Tensor | None, dict[int, Tensor]]:
         """The last shared state (B, L, D), and with own ends each component's output of its last block instead."""
-        config, spans = self.config, self.config.spans
-        last, shared = config.num_blocks - 1, config.ends == "shared"
+        spans, shared = self.config.spans, self.config.ends == "shared"
+        last = self.config.num_blocks - 1
         state = self._shared_embedding(starts, weights, rows) if shared else None
         outputs: dict[int, Tensor] = {}
-        for n in range(config.num_blocks):
+        for n in range(last + 1):
             terms = {}
             for k, start in starts.items():
                 if not _runs(rows, n, k):
                     if cache is not None:
                         count_tokens(cache.caches[k], range(*spans[k][n]), start.hidden)
                     continue
-                component, gate = self.component(k), _gate(weights, rows, n, k)
-                if state is None:
-                    entered = start.hidden
-                else:
-                    entered = self._project("in", n, k, state, gate, component.width)
-                    entered = _as_expected(entered, start.hidden.dtype, rows, n - 1, k)
-                left = component.run(start, entered, *spans[k][n])
+                entered = start.hidden if state is None else self._enter(n, k, state, start.hidden, weights, rows)
+                left = parts[k].run(start, entered, *spans[k][n])
                 if n == last and not shared:
                     outputs[k] = left
                 else:
-                    terms[k] = self._project("out", n, k, left, gate, config.width)
-            state = _weighted_sum(terms, weights[n], rows and rows[n]) if terms else None
+                    terms[k] = self._leave(n, k, left, weights, rows)
+            state = _mix(terms, weights[n], rows and rows[n]) if terms else None
         return state, outputs
 
     def _shared_embedding(self, starts: dict[int, Start], weights: Tensor, rows) -> Tensor:
         embedded = {k: fit(s.hidden, self.config.width) for k, s in starts.items() if _runs(rows, 0, k)}
-        return _weighted_sum(embedded, weights[0], rows and rows[0])
+        return _mix(embedded, weights[0], rows and rows[0])
 
-    def _project(self, side: str, n: int, k: int, hidden: Tensor, gate: Tensor | None, width: int) -> Tensor:
-        if gate is None:  # a weight of exactly 1 leaves nothing of the projector
+    def _enter(self, n: int, k: int, state: Tensor, first: Tensor, weights: Tensor, rows) -> Tensor:
+        """The shared `state` as block n of component k reads it; `first` is a state of that component's own."""
+        entered = self._project("in", n, k, state, first.shape[-1], weights, rows)
+        return _as_expected(entered, first.dtype, rows, n - 1, k)
+
+    def _leave(self, n: int, k: int, hidden: Tensor, weights: Tensor, rows) -> Tensor:
+        """What block n of component k left, as a term of the shared state."""
+        return self._project("out", n, k, hidden, self.config.width, weights, rows)
+
+    def _project(self, side: str, n: int, k: int, hidden: Tensor, width: int, weights: Tensor, rows) -> Tensor:
+        fixed = None if rows is None else rows[n][k]
+        if fixed == 1.0:  # nothing is left of the projector
             return fit(hidden, width)
-        return project(self.projectors[f"{side}_{n}_{k}"], hidden, gate, width)  # pyright: ignore[reportArgumentType]
+        projector: Any = self.projectors[f"{side}_{n}_{k}"]
+        return project(projector, hidden, weights[n, k], fixed)
 
-    def _logits(self, state, outputs: dict[int, Tensor], weights: Tensor, rows, keep: int | Tensor) -> Tensor:
-        row = 0 if self.config.ends == "shared" else self.config.num_blocks - 1
-        if self.config.ends == "shared":
-            heads = {k: self.component(k) for k in range(self.num_components) if _runs(rows, row, k)}
+    def _logits(self, parts, state, outputs: dict[int, Tensor], weights: Tensor, rows, keep: int | Tensor) -> Tensor:
+        shared = self.config.ends == "shared"
+        row = 0 if shared else self.config.num_blocks - 1
+        if shared:
+            heads = {k: part for k, part in enumerate(parts) if _runs(rows, row, k)}
             outputs = {k: _as_expected(fit(state, c.width), c.model.dtype, rows, -1, k) for k, c in heads.items()}
         chosen = slice(-keep, None) if isinstance(keep, int) else keep
-        terms = {}
-        for k, hidden in outputs.items():
-            logits = self.component(k).head(hidden[:, chosen])
-            missing = self.config.vocab_size - logits.shape[-1]
-            terms[k] = F.pad(logits, (0, missing), value=NO_LOGIT) if missing else logits
-        return _weighted_sum(terms, weights[row], rows and rows[row])
+        terms = {k: parts[k].head(hidden[:, chosen]) for k, hidden in outputs.items()}
+        logits = _mix(terms, weights[row], rows and rows[row], missing=NO_LOGIT)
+        missing = self.config.vocab_size - logits.shape[-1]
+        return F.pad(logits, (0, missing), value=NO_LOGIT) if missing else logits
 
     def _runs_anywhere(self, rows: list[list[float]] | None, k: int) -> bool:
         return any(_runs(rows, n, k) for n in range(self.config.num_blocks))
@@ -347,11 +357,6 @@ def _runs(rows: list[list[float]] | None, n: int, k: int) -> bool:
     return rows is None or rows[n][k] != 0.0
 
 
-def _gate(weights: Tensor, rows: list[list[float]] | None, n: int, k: int) -> Tensor | None:
-    """The gate of block n in component k, None where it is fixed at 1."""
-    return None if rows is not None and rows[n][k] == 1.0 else weights[n, k]
-
-
 def _as_expected(hidden: Tensor, dtype: torch.dtype, rows: list[list[float]] | None, n: int, k: int) -> Tensor:
     """`hidden` in the precision that component k begins with, unless block n was k alone and hands on its own state.
 
@@ -360,16 +365,11 @@ def _as_expected(hidden: Tensor, dtype: torch.dtype, rows: list[list[float]] | N
     return hidden if rows is not None and rows[n][k] == 1.0 else hidden.to(dtype)
 
 
-def _weighted_sum(terms: dict[int, Tensor], weights: Tensor, row: list[float] | None) -> Tensor:
+def _mix(terms: dict[int, Tensor], weights: Tensor, row: list[float] | None, missing: float = 0.0) -> Tensor:
     """Σ_k weights[k] · terms[k]; a single term of weight 1 is handed on untouched."""
     if row is not None and len(terms) == 1 and row[next(iter(terms))] == 1.0:
         return next(iter(terms.values()))
-    total = None
-    for k, term in terms.items():
-        weighted = weights[k].to(term.dtype) * term
-        total = weighted if total is None else total + weighted
-    assert total is not None
-    return total
+    return weighted_sum(list(terms.values()), [weights[k] for k in terms], missing)
 
 
 def rounded_rows(weights: Tensor, places: int = 6) -> list[list[float]]:

@@ -17,6 +17,7 @@ class Projector(nn.Linear):
 
     def __init__(self, in_features: int, out_features: int, init: str = "identity"):
         self.init = init
+        self._kept: tuple[tuple, tuple[Tensor, Tensor]] | None = None
         super().__init__(in_features, out_features)
 
     def reset_parameters(self) -> None:
@@ -27,6 +28,21 @@ class Projector(nn.Linear):
         with torch.no_grad():
             nn.init.eye_(self.weight)
             nn.init.zeros_(self.bias)
+
+    def gated(self, gate: Tensor, fixed: float | None) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the whole gated map; `fixed` is the gate as a number where it is not being trained."""
+        if fixed is None or torch.is_grad_enabled() or self.weight.is_inference() or torch.compiler.is_compiling():
+            return self._gate(gate)
+        # One mixture serves many forwards, each token of a generation being one. Changes in place count as versions.
+        key = (fixed, *((p.data_ptr(), p._version) for p in (self.weight, self.bias)))
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, self._gate(gate))
+        return self._kept[1]
+
+    def _gate(self, gate: Tensor) -> tuple[Tensor, Tensor]:
+        weight = (1 - gate) * self.weight
+        weight.diagonal().add_(gate)
+        return weight, (1 - gate) * self.bias
 
     def set_map(self, matrix: Tensor, offset: Tensor, gate: float) -> None:
         """Sets weight and bias so that the *gated* projector computes h ↦ matrix · h + offset.
@@ -47,8 +63,13 @@ def fit(hidden: Tensor, width: int) -> Tensor:
     return hidden[..., :width] if own > width else F.pad(hidden, (0, width - own))
 
 
-def project(projector: Projector, hidden: Tensor, gate: Tensor, width: int) -> Tensor:
-    """The gated projection of `hidden` (batch, length, features) to `width`; `gate` is a scalar."""
-    hidden = hidden.to(projector.weight.dtype)
-    gate = gate.to(hidden.dtype)
-    return (1 - gate) * projector(hidden) + gate * fit(hidden, width)
+def project(projector: Projector, hidden: Tensor, gate: Tensor, fixed: float | None) -> Tensor:
+    """The gated projection of `hidden` (batch, length, features).
+
+    `gate` is a scalar, and `fixed` the same as a number, or None while the gate is trained.
+    """
+    hidden, gate = hidden.to(projector.weight.dtype), gate.to(projector.weight.dtype)
+    if torch.is_autocast_enabled(hidden.device.type):  # states that pass by the projector keep their precision
+        return (1 - gate) * projector(hidden) + gate * fit(hidden, projector.out_features)
+    # Gating the map costs no more than its size, gating what goes through it grows with the tokens.
+    return F.linear(hidden, *projector.gated(gate, fixed))
