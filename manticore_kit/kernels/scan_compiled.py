@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from manticore_kit.kernels import scan_numba
+from manticore_kit.kernels import numba_kernels
 from manticore_kit.kernels.compiled import share_out
-from manticore_kit.kernels.vector_math import CHUNK, LANES, LOG2_E
+from manticore_kit.kernels.numba_kernels import CHUNK, LANES, LOG2_E
 
 
 def scan(
@@ -64,7 +64,7 @@ def _forward(softplus: bool, inputs: Sequence[Any], *, training: bool) -> tuple[
     tasks, chunks = batch * width // LANES, -(-length // CHUNK)
     y, last_state = torch.empty(batch, length, channels), torch.empty(batch, channels, states)
     checkpoints = torch.empty((tasks, chunks, states, LANES) if training else (0, 0, 0, 0))
-    share_out(scan_numba.forward, tasks, *arrays, y.numpy(), last_state.numpy(), checkpoints.numpy())
+    share_out(numba_kernels.scan_forward, tasks, *arrays, y.numpy(), last_state.numpy(), checkpoints.numpy())
     return y.transpose(1, 2), last_state, checkpoints
 
 
@@ -97,7 +97,7 @@ class _Gradients(torch.autograd.Function):
         grad_B, grad_C = (np.empty((tiles, batch, length, states), np.float32) for _ in range(2))
         grad_D, grad_bias = (np.empty((batch, channels), np.float32) for _ in range(2))
         share_out(
-            scan_numba.backward, batch * tiles, *arrays, grad_y.numpy(), grad_last.numpy(), checkpoints.numpy(),
+            numba_kernels.scan_backward, batch * tiles, *arrays, grad_y.numpy(), grad_last.numpy(), checkpoints.numpy(),
             grad_u, grad_dt, grad_z, grad_A, grad_B, grad_C, grad_D, grad_bias,
         )  # fmt: skip
         gradients = (

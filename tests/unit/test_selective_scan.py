@@ -201,23 +201,25 @@ def test_training_keeps_few_states_and_nothing_else_does(kernels):
     inputs = random_inputs(batch=batch, channels=channels, length=length, state=state)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda t: t):
-        selective_scan(**inputs)
+        selective_scan(**inputs, delta_softplus=True)
     states = length * batch * channels * state
     assert (max(kept) <= states / 8) == (kernels == "compiled")
     kept.clear()
     with torch.no_grad():
-        selective_scan(**inputs)
+        selective_scan(**inputs, delta_softplus=True)
     assert not kept
 
 
 def test_the_last_state_does_not_hold_the_others_in_memory():
-    _, state = selective_scan(**random_inputs(length=50), return_last_state=True)
+    _, state = selective_scan(**random_inputs(length=50), delta_softplus=True, return_last_state=True)
     assert state.untyped_storage().nbytes() == state.nbytes
 
 
 def test_differentiating_twice_is_refused():
     inputs = random_inputs()
-    (gradient,) = torch.autograd.grad(selective_scan(**inputs).sum(), inputs["dt"], create_graph=True)
+    (gradient,) = torch.autograd.grad(
+        selective_scan(**inputs, delta_softplus=True).sum(), inputs["dt"], create_graph=True
+    )
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
 
