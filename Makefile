@@ -32,8 +32,8 @@ lint: $(VENV)/.ready-dev  ## formatting, lint, types, and no outputs in notebook
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	git ls-files -z '*.ipynb' | xargs -0r $(BIN)/nbstripout --verify
 
-bench: $(VENV)/.ready-dev  ## measure speed, side by side
-	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+bench: $(VENV)/.ready-dev chromium  ## measure speed and write docs/benchmarks.md (a quick look: ARGS=--quick)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 hooks: $(VENV)/.ready-dev  ## have git run the checks before each commit
 	$(BIN)/pre-commit install

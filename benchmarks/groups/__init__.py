@@ -1,0 +1,31 @@
+"""The groups of rows: a module each, with `rows(clock, **sizes)` and the smaller sizes of a `QUICK` run.
+
+The first line of a module's docstring is the group's title, and what follows says how it is measured; both are printed
+on the page.
+"""
+
+from benchmarks.groups import (
+    discrete,
+    edit,
+    generation,
+    hybrid,
+    mamba,
+    scaling,
+    scan,
+    shares,
+    startup,
+    surface,
+)
+
+GROUPS = {
+    "scan": scan,
+    "mamba": mamba,
+    "hybrid": hybrid,
+    "discrete": discrete,
+    "generation": generation,
+    "surface": surface,
+    "edit": edit,
+    "startup": startup,
+    "shares": shares,
+    "scaling": scaling,
+}
