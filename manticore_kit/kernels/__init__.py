@@ -1,4 +1,4 @@
-"""The selective scan of Mamba-1 models on the CPU, and its place inside the library's models."""
+"""Fast functions for state-space models on the CPU, and their place inside the library's models."""
 
 from manticore_kit.kernels.compiled import compiled_kernels_off
 from manticore_kit.kernels.selective_scan import selective_scan

@@ -1,4 +1,4 @@
-"""Whether the compiled kernels can be used, and the threads that they run on."""
+"""What compiled kernels share: whether they can be used, their threads, and their place in the autograd graph."""
 
 import functools
 import itertools
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 
@@ -59,3 +60,22 @@ def share_out(kernel: Callable[..., None], tasks: int, *arguments: object) -> No
     kernel(*own, *arguments)
     for future in waiting:
         future.result()
+
+
+class FirstOrderGradients(torch.autograd.Function):
+    """A backward pass as a node of its own: differentiating it again is refused, whichever input that would lead to.
+
+    PyTorch's `once_differentiable` looks at the incoming gradient only, which may well be a constant.
+    """
+
+    @staticmethod
+    def forward(ctx, compute: Callable[..., Any], *arguments: Any) -> Any:
+        """Return `compute(*arguments)`, a tuple of gradients."""
+        return compute(*arguments)
+
+    @staticmethod
+    def backward(ctx, *_: Any) -> Any:
+        raise RuntimeError(
+            "Manticore's compiled kernels are once_differentiable: their gradients cannot be differentiated again. "
+            "Inside `manticore_kit.kernels.library_scan()` they can, with the library's own functions."
+        )

@@ -133,19 +133,23 @@ def _softplus(x):
 
 
 @njit(fastmath=_FAST_SUMS, forceinline=True)
-def _load(tile, source, b, first, lanes, start, steps):
-    """Copy `source[b, first : first + lanes, start : start + steps]` into `tile`, time first; zero in idle lanes."""
+def _load(tile, top, source, b, first, lanes, start, steps):
+    """Copy `source[b, first : first + lanes, start : start + steps]` into `tile`, time first, from row `top` on.
+
+    Idle lanes become zero, in all rows.
+    """
     if lanes == LANES and source.strides[1] == source.itemsize:
         for t in range(steps):
             row = _contiguous(source[b, first:, start + t])
             for c in range(lanes):
-                tile[t, c] = row[c]
+                tile[top + t, c] = row[c]
         return
-    if lanes < LANES:
-        tile[:] = ZERO
+    for c in range(lanes, LANES):
+        for t in range(_ROWS):
+            tile[t, c] = ZERO
     for c in range(lanes):
         for t in range(steps):
-            tile[t, c] = source[b, first + c, start + t]
+            tile[top + t, c] = source[b, first + c, start + t]
 
 
 @njit(fastmath=_FAST_SUMS, forceinline=True)
@@ -186,8 +190,8 @@ def scan_forward(begin, end, u, dt, A, B, C, D, z, bias, with_softplus, gated, y
         for chunk in range((length + CHUNK - 1) // CHUNK):
             start = chunk * CHUNK
             steps = min(CHUNK, length - start)
-            _load(u_, u, b, first, lanes, start, steps)
-            _load(dt_, dt, b, first, lanes, start, steps)
+            _load(u_, 0, u, b, first, lanes, start, steps)
+            _load(dt_, 0, dt, b, first, lanes, start, steps)
             for t in range(steps):
                 for c in range(LANES):
                     raw = dt_[t, c] + row[2, c]
@@ -211,7 +215,7 @@ def scan_forward(begin, end, u, dt, A, B, C, D, z, bias, with_softplus, gated, y
                 for c in range(LANES):
                     h[n, c] = row[1, c]
             if gated:
-                _load(z_, z, b, first, lanes, start, steps)
+                _load(z_, 0, z, b, first, lanes, start, steps)
                 for t in range(steps):
                     for c in range(LANES):
                         y_[t, c] *= z_[t, c] * _sigmoid(z_[t, c])
@@ -264,11 +268,11 @@ def scan_backward(
         for chunk in range((length + CHUNK - 1) // CHUNK - 1, -1, -1):
             start = chunk * CHUNK
             steps = min(CHUNK, length - start)
-            _load(u_, u, b, first, lanes, start, steps)
-            _load(dt_, dt, b, first, lanes, start, steps)
-            _load(grad_y_, grad_y, b, first, lanes, start, steps)
+            _load(u_, 0, u, b, first, lanes, start, steps)
+            _load(dt_, 0, dt, b, first, lanes, start, steps)
+            _load(grad_y_, 0, grad_y, b, first, lanes, start, steps)
             if gated:
-                _load(z_, z, b, first, lanes, start, steps)
+                _load(z_, 0, z, b, first, lanes, start, steps)
             for t in range(steps):
                 for c in range(LANES):
                     raw = dt_[t, c] + row[3, c]
@@ -338,3 +342,94 @@ def scan_backward(
         for n in range(states):
             for c in range(lanes):
                 grad_A[b, n, first + c] = sum_A[n, c]
+
+
+@njit(fastmath=_FAST_SUMS, forceinline=True)
+def _convolve(x_, weight_, width, steps, y_):
+    """`y_[t]` = bias + the sum over k of `weight_[k] x_[t + k]`; the bias is the row after the weights."""
+    for t in range(steps):
+        for c in range(LANES):
+            y_[t, c] = weight_[width, c]
+        for k in range(width):
+            for c in range(LANES):
+                y_[t, c] += weight_[k, c] * x_[t + k, c]
+
+
+@njit(f"void(int64, int64, {_T}, {_M}, boolean, {_S})", **_OPTIONS)
+def convolution_forward(begin, end, x, weight, with_silu, y):
+    """Fill `y` (batch, length, channels) with the causal convolution of each channel of `x`.
+
+    `weight` is (width + 1, padded channels): the weights, the last of them for the present, and the bias.
+    """
+    channels, length = x.shape[1], x.shape[2]
+    tiles = (channels + LANES - 1) // LANES
+    width = weight.shape[0] - 1
+    past = width - 1
+    x_, y_, weight_ = _stack_tile(), _stack_tile(), _stack_tile()
+    for task in range(begin, end):
+        b, first = task // tiles, task % tiles * LANES
+        lanes = min(LANES, channels - first)
+        for k in range(width + 1):
+            weights = _contiguous(weight[k, first:])
+            for c in range(LANES):
+                weight_[k, c] = weights[c]
+        x_[:] = ZERO
+        for start in range(0, length, CHUNK):
+            steps = min(CHUNK, length - start)
+            back = min(start, past)
+            _load(x_, past - back, x, b, first, lanes, start - back, steps + back)
+            _convolve(x_, weight_, width, steps, y_)
+            if with_silu:
+                for t in range(steps):
+                    for c in range(LANES):
+                        y_[t, c] *= _sigmoid(y_[t, c])
+            _store(y_, y, b, first, lanes, start, steps)
+
+
+@njit(f"void(int64, int64, {_T}, {_M}, boolean, {_T}, {_S}, {_S})", **_OPTIONS)
+def convolution_backward(begin, end, x, weight, with_silu, grad_y, grad_x, grad_weight):
+    """Fill `grad_x` (batch, length, channels) and, summed over time, `grad_weight` (batch, width + 1, channels)."""
+    channels, length = x.shape[1], x.shape[2]
+    tiles = (channels + LANES - 1) // LANES
+    width = weight.shape[0] - 1
+    past = width - 1
+    x_, y_, weight_, sums = _stack_tile(), _stack_tile(), _stack_tile(), _stack_tile()
+    grad_y_, grad_x_ = _stack_tile(), _stack_tile()
+    for task in range(begin, end):
+        b, first = task // tiles, task % tiles * LANES
+        lanes = min(LANES, channels - first)
+        for k in range(width + 1):
+            weights = _contiguous(weight[k, first:])
+            for c in range(LANES):
+                weight_[k, c] = weights[c]
+        sums[:] = ZERO
+        grad_y_[:] = ZERO
+        for chunk in range((length + CHUNK - 1) // CHUNK - 1, -1, -1):
+            start = chunk * CHUNK
+            steps = min(CHUNK, length - start)
+            back = min(start, past)
+            if start == 0:
+                x_[:] = ZERO
+            _load(x_, past - back, x, b, first, lanes, start - back, steps + back)
+            for t in range(past):  # the first steps of the later chunk
+                for c in range(LANES):
+                    grad_y_[CHUNK + t, c] = grad_y_[t, c]
+            _load(grad_y_, 0, grad_y, b, first, lanes, start, steps)
+            if with_silu:
+                _convolve(x_, weight_, width, steps, y_)
+                for t in range(steps):
+                    for c in range(LANES):
+                        gate = _sigmoid(y_[t, c])
+                        grad_y_[t, c] *= gate * (ONE + y_[t, c] * (ONE - gate))
+            for t in range(steps):
+                for c in range(LANES):
+                    grad_x_[t, c] = ZERO
+                    sums[width, c] += grad_y_[t, c]
+                for k in range(width):
+                    for c in range(LANES):
+                        grad_x_[t, c] += weight_[k, c] * grad_y_[t + past - k, c]
+                        sums[k, c] += grad_y_[t, c] * x_[t + k, c]
+            _store(grad_x_, grad_x, b, first, lanes, start, steps)
+        for k in range(width + 1):
+            for c in range(lanes):
+                grad_weight[b, k, first + c] = sums[k, c]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from manticore_kit.kernels import numba_kernels
-from manticore_kit.kernels.compiled import share_out
+from manticore_kit.kernels.compiled import FirstOrderGradients, share_out
 from manticore_kit.kernels.numba_kernels import CHUNK, LANES, LOG2_E
 
 
@@ -77,41 +77,29 @@ class _Scan(torch.autograd.Function):
         return y, last_state
 
     @staticmethod
-    def backward(ctx, grad_y: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *_Gradients.apply(ctx.softplus, grad_y, grad_last, *ctx.saved_tensors)
+    def backward(ctx, grad_y: Tensor, grad_last: Tensor) -> Any:
+        return None, *FirstOrderGradients.apply(_gradients, ctx.softplus, grad_y, grad_last, *ctx.saved_tensors)
 
 
-class _Gradients(torch.autograd.Function):
-    """The backward pass as a node of its own: differentiating again is refused, whichever input it would lead to."""
-
-    @staticmethod
-    def forward(
-        ctx, softplus: bool, grad_y: Tensor, grad_last: Tensor, checkpoints: Tensor, *inputs: Any
-    ) -> tuple[Tensor | None, ...]:
-        arrays = _arrays(softplus, *inputs)
-        batch, channels, length = arrays[0].shape
-        states, width = arrays[2].shape
-        tiles = width // LANES
-        grad_u, grad_dt, grad_z = (np.empty((batch, length, channels), np.float32) for _ in range(3))
-        grad_A = np.empty((batch, states, channels), np.float32)
-        grad_B, grad_C = (np.empty((tiles, batch, length, states), np.float32) for _ in range(2))
-        grad_D, grad_bias = (np.empty((batch, channels), np.float32) for _ in range(2))
-        share_out(
-            numba_kernels.scan_backward, batch * tiles, *arrays, grad_y.numpy(), grad_last.numpy(), checkpoints.numpy(),
-            grad_u, grad_dt, grad_z, grad_A, grad_B, grad_C, grad_D, grad_bias,
-        )  # fmt: skip
-        gradients = (
-            grad_u.transpose(0, 2, 1), grad_dt.transpose(0, 2, 1), grad_A.sum(0).T, grad_B.sum(0).transpose(0, 2, 1),
-            grad_C.sum(0).transpose(0, 2, 1), grad_D.sum(0), grad_z.transpose(0, 2, 1), grad_bias.sum(0),
-        )  # fmt: skip
-        return tuple(
-            None if tensor is None else torch.from_numpy(gradient)
-            for tensor, gradient in zip(inputs, gradients, strict=True)
-        )
-
-    @staticmethod
-    def backward(ctx, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-        raise RuntimeError(
-            "selective_scan is once_differentiable: its gradients cannot be differentiated again. "
-            "Inside `library_scan()` they can, with the library's loop."
-        )
+def _gradients(softplus: bool, grad_y: Tensor, grad_last: Tensor, checkpoints: Tensor, *inputs: Any) -> Any:
+    arrays = _arrays(softplus, *inputs)
+    batch, channels, length = arrays[0].shape
+    states, width = arrays[2].shape
+    tiles = width // LANES
+    grad_u, grad_dt, grad_z = (np.empty((batch, length, channels), np.float32) for _ in range(3))
+    grad_A = np.empty((batch, states, channels), np.float32)
+    grad_B, grad_C = (np.empty((tiles, batch, length, states), np.float32) for _ in range(2))
+    grad_D, grad_bias = (np.empty((batch, channels), np.float32) for _ in range(2))
+    share_out(
+        numba_kernels.scan_backward, batch * tiles, *arrays,
+        grad_y.detach().numpy(), grad_last.detach().numpy(), checkpoints.numpy(),
+        grad_u, grad_dt, grad_z, grad_A, grad_B, grad_C, grad_D, grad_bias,
+    )  # fmt: skip
+    gradients = (
+        grad_u.transpose(0, 2, 1), grad_dt.transpose(0, 2, 1), grad_A.sum(0).T, grad_B.sum(0).transpose(0, 2, 1),
+        grad_C.sum(0).transpose(0, 2, 1), grad_D.sum(0), grad_z.transpose(0, 2, 1), grad_bias.sum(0),
+    )  # fmt: skip
+    return tuple(
+        None if tensor is None else torch.from_numpy(gradient)
+        for tensor, gradient in zip(inputs, gradients, strict=True)
+    )

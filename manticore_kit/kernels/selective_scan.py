@@ -38,7 +38,7 @@ def selective_scan(
     """
     _check_shapes(hidden_states, dt, A, B, C)
     tensors = (hidden_states, dt, A, B, C, D, z, delta_bias)
-    if compiled.obstacle() is not None or not _fits_the_kernels(tensors, delta_softplus):
+    if compiled.obstacle() is not None or not _fits_the_kernels(A, tensors, delta_softplus):
         y, last_state = scan_loop.scan(*tensors, delta_softplus)
     else:
         from manticore_kit.kernels import scan_compiled  # numba takes a second to import
@@ -47,11 +47,10 @@ def selective_scan(
     return (y, last_state) if return_last_state else y
 
 
-def _fits_the_kernels(tensors: tuple[Tensor | None, ...], delta_softplus: bool) -> bool:
+def _fits_the_kernels(A: Tensor, tensors: tuple[Tensor | None, ...], delta_softplus: bool) -> bool:
     # The kernels compute exponentials of numbers that are not positive, as every Mamba has them.
-    A = tensors[2]
     wide = any(tensor.dtype == torch.float64 for tensor in tensors if tensor is not None)
-    return not wide and delta_softplus and bool(((A <= 0) & (A > -torch.inf)).all())
+    return not wide and delta_softplus and bool(((A <= 0) & A.isfinite()).all())
 
 
 def _check_shapes(hidden_states: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:

@@ -1,9 +1,9 @@
-"""Which selective scan a model calls: ours for CPU tensors, the library's for everything else.
+"""Which functions a model calls: ours for CPU tensors, the library's for everything else.
 
-transformers' Mamba, FalconMamba, Jamba and Zamba each call a function of their own module by the name
-`mamba_selective_scan`. That function is a CUDA kernel of mamba-ssm where the package is installed and otherwise a
-Python loop that autograd records step by step. `install_for` puts a dispatcher under that name in the modules of the
-model at hand, so it needs no list of families and no import of a family that is not in use.
+The mixers of transformers' state-space models call functions of their own module by name: `mamba_selective_scan` in
+Mamba, FalconMamba, Jamba and Zamba, and `causal_conv1d_fn` in these and many hybrids. Such a function is a CUDA kernel
+where its package is installed and otherwise plain PyTorch. `install_for` puts a dispatcher under these names in the
+modules of the model at hand, so it needs no list of families and no import of a family that is not in use.
 """
 
 import functools
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,31 +21,30 @@ from torch import Tensor, nn
 from manticore_kit.kernels import compiled
 from manticore_kit.kernels.selective_scan import selective_scan
 
-SCAN_NAME = "mamba_selective_scan"
-
 _library_scan_wanted: ContextVar[bool] = ContextVar("library_scan_wanted", default=False)
 
 
 def install_for(model: nn.Module) -> list[str]:
-    """Give every module of code that `model` is made of this package's scan; return the names of those changed.
+    """Give every module of code that `model` is made of this package's functions; return the names of those changed.
 
-    Installing again changes nothing. Models of the same family share their code, so they share the scan too.
+    Installing again changes nothing. Models of the same family share their code, so they share the functions too.
     """
     # Adding a filter that is there already changes nothing.
     logging.getLogger("transformers.integrations.hub_kernels").addFilter(_is_advice_of_use)
-    changed = []
+    changed: set[str] = set()
     for name in sorted({type(part).__module__ for part in model.modules()}):
         code = sys.modules[name]
-        library_function = getattr(code, SCAN_NAME, None)
-        if library_function is not None and not isinstance(library_function, _Dispatcher):
-            setattr(code, SCAN_NAME, _Dispatcher(library_function))
-            changed.append(name)
-    return changed
+        for function_name, ours in OURS.items():
+            library_function = getattr(code, function_name, None)
+            if library_function is not None and not isinstance(library_function, _Dispatcher):
+                setattr(code, function_name, _Dispatcher(library_function, ours))
+                changed.add(name)
+    return sorted(changed)
 
 
 @contextmanager
 def library_scan() -> Iterator[None]:
-    """Inside the context every model calls the library's own scan, for comparison."""
+    """Inside the context every model calls the library's own functions, for comparison."""
     token = _library_scan_wanted.set(True)
     try:
         yield
@@ -73,15 +73,35 @@ def _is_advice_of_use(record: logging.LogRecord) -> bool:
 
 
 class _Dispatcher:
-    """Stands in for a module's `mamba_selective_scan` and chooses the scan at each call."""
+    """Stands in for a function of a module of the library and chooses the implementation at each call."""
 
-    def __init__(self, library_function: Callable[..., Tensor | tuple[Tensor, Tensor]]):
+    def __init__(self, library_function: Callable[..., Any], ours: Callable[..., Any]):
         functools.update_wrapper(self, library_function)
         self.library_function = library_function
+        self.ours = ours
 
-    def __call__(self, hidden_states: Tensor, *args, **kwargs) -> Tensor | tuple[Tensor, Tensor]:
+    def __call__(self, hidden_states: Tensor, *args, **kwargs) -> Any:
         # A compiled graph takes the library's associative scan; packed sequences are the library's to run or refuse.
         packed = kwargs.get("cu_seqlens") is not None or kwargs.get("seq_idx") is not None
         if not hidden_states.is_cpu or packed or torch.compiler.is_compiling() or _library_scan_wanted.get():
             return self.library_function(hidden_states, *args, **kwargs)
-        return selective_scan(hidden_states, *args, **kwargs)
+        return self.ours(self.library_function, hidden_states, *args, **kwargs)
+
+
+def _scan(library_function: Callable[..., Any], *args, **kwargs) -> Any:
+    return selective_scan(*args, **kwargs)
+
+
+def _convolution(
+    library_function: Callable[..., Any], hidden_states: Tensor, weight: Tensor, bias: Tensor | None = None,
+    activation: str | None = None, **kwargs,
+) -> Tensor:  # fmt: skip
+    if compiled.obstacle() is None:
+        from manticore_kit.kernels import causal_convolution  # numba takes a second to import
+
+        if causal_convolution.fits(hidden_states, weight, bias, activation):
+            return causal_convolution.causal_convolution(hidden_states, weight, bias, activation)
+    return library_function(hidden_states, weight, bias, activation=activation, **kwargs)
+
+
+OURS = {"mamba_selective_scan": _scan, "causal_conv1d_fn": _convolution}
