@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -25,7 +26,8 @@ from manticore_kit.analysis.significance import (
     paired_difference,
 )
 from manticore_kit.errors import ManticoreError
-from manticore_kit.tasks.language.evaluate import per_example_losses
+from manticore_kit.hybrid.shared_run import SharedRun
+from manticore_kit.tasks.language.evaluate import check_windows, losses_of_logits
 
 # Enough for a band in a figure; a difference that is reported takes more (significance.RESAMPLES).
 _BAND_RESAMPLES = 1999
@@ -64,7 +66,7 @@ class LossSurface:
     """Per-example held-out losses, nats per token, of one hybrid at many mixtures.
 
     `mixtures` is (points, blocks, components) with rows on the simplex, `losses` is (points, examples), and
-    `component_names` label the components.
+    `component_names` label the components. A surface that is still being measured has NaN where nothing is known yet.
     """
 
     component_names: tuple[str, ...]
@@ -87,7 +89,7 @@ class LossSurface:
     @property
     def best(self) -> int:
         """The point of the lowest mean loss. It is chosen on these examples; `gain` is the honest comparison."""
-        return int(self.mean.argmin())
+        return int(np.nanargmin(self.mean))
 
     @cached_property
     def varied_blocks(self) -> tuple[int, ...]:
@@ -147,9 +149,10 @@ class LossSurface:
 
     @cached_property
     def corners(self) -> tuple[Corner, ...]:
-        """The points whose every row is one-hot: components first, then frankenmerges."""
+        """The measured points whose every row is one-hot: components first, then frankenmerges."""
         found = []
-        for point in np.flatnonzero((self.mixtures == 1).any(axis=2).all(axis=1)):
+        one_hot = (self.mixtures == 1).any(axis=2).all(axis=1)
+        for point in np.flatnonzero(one_hot & ~np.isnan(self.mean)):
             path = tuple(self.mixtures[point].argmax(axis=1).tolist())
             found.append(Corner(int(point), path_label(path, self.component_names), path))
         return tuple(sorted(found, key=lambda corner: (corner.component is None, corner.path)))
@@ -167,7 +170,10 @@ class LossSurface:
     def intervals(self, *, against: int | None = None, confidence: float = 0.95) -> tuple[NDArray, NDArray]:
         """Bootstrap bounds (low, high), each (points,): of the loss, or of its difference from the point `against`."""
         rows = self.losses if against is None else self.losses - self.losses[against]
-        return bootstrap_intervals(rows, confidence=confidence, resamples=_BAND_RESAMPLES)
+        low, high = np.full((2, len(rows)), np.nan)
+        known = ~np.isnan(rows).any(axis=1)
+        low[known], high[known] = bootstrap_intervals(rows[known], confidence=confidence, resamples=_BAND_RESAMPLES)
+        return low, high
 
     def difference(self, point: int, other: int, *, confidence: float = 0.95) -> Difference:
         """The loss at `point` minus the loss at `other`, paired by example."""
@@ -242,32 +248,50 @@ def loss_surface(
     mixtures: ArrayLike | None = None,
     batch_size: int = 32,
     progress: Callable[[int, int], object] | None = None,
+    watch: Callable[[LossSurface], object] | None = None,
 ) -> LossSurface:
     """The held-out loss of `hybrid` on `input_ids` (examples, length) at a grid of mixtures.
 
     The grid has `points` weights along each direction and varies the rows of `blocks` (counted from 0; all of them
-    unless given). `mixtures` (points, blocks, components) replaces the grid. `progress(done, total)` is called after
-    each mixture. The hybrid's own mixture is put back at the end (to float32 rounding), also after an error. Raises
-    `ManticoreError` for a grid that could not be drawn and for rows that are not on the simplex. Source: the paper's
-    figures 2 and 3.
+    unless given). `mixtures` (points, blocks, components) replaces the grid. The first `batch_size` examples are judged
+    at every mixture, then the next; `progress(done, total)` counts mixtures × batches, and `watch` is given the surface
+    as far as it is known: point by point on the first batch (what is not yet measured is NaN), then batch by batch.
+    The hybrid's own mixture is put back at the end, also after an error. Raises `ManticoreError`
+    for a grid that could not be drawn, for rows that are not on the simplex and for anything else than windows of ids.
+    Source: the paper's figures 2 and 3.
     """
-    start = hybrid.mixture_weights.detach().clone()
+    check_windows(input_ids)
+    start = hybrid.mixture.logits.detach().clone()
     depth, components = start.shape
     if mixtures is None:
-        mixtures = mixture_grid(start.cpu().double().numpy(), blocks=blocks, points=points)
+        mixtures = mixture_grid(start.softmax(dim=-1).cpu().double().numpy(), blocks=blocks, points=points)
     elif blocks is not None:
         raise ManticoreError("give `blocks`, for a grid that varies them, or `mixtures`, not both")
     mixtures = check_mixtures(mixtures, blocks=depth, components=components)
-    losses = []
+    names = _distinct(hybrid.config.component_names)
+    losses = np.full((len(mixtures), len(input_ids)), np.nan)
+    # Neighbours in this order share their first rows, and so the work on the first blocks.
+    order = np.lexsort(mixtures.reshape(len(mixtures), -1).T[::-1])
+    batches, judged, done = input_ids.split(batch_size), 0, 0
+    was_training = hybrid.training
+    hybrid.eval()
     try:
-        for rows in mixtures:
-            hybrid.set_mixture(rows.tolist())
-            losses.append(per_example_losses(hybrid, input_ids, batch_size=batch_size).cpu().double().numpy())
-            if progress is not None:
-                progress(len(losses), len(mixtures))
+        for batch in batches:
+            run = SharedRun(hybrid, batch.to(hybrid.device))
+            first, judged = judged, judged + len(batch)
+            for point in order:
+                hybrid.set_mixture(mixtures[point].tolist())
+                losses[point, first:judged] = losses_of_logits(run.logits(), run.input_ids).double().cpu().numpy()
+                done += 1
+                if progress is not None:
+                    progress(done, len(mixtures) * len(batches))
+                if watch is not None and (first == 0 or point == order[-1]):
+                    watch(LossSurface(names, mixtures, losses[:, :judged].copy()))
     finally:
-        hybrid.set_mixture(start)
-    return LossSurface(_distinct(hybrid.config.component_names), mixtures, np.stack(losses))
+        with torch.no_grad():
+            hybrid.mixture.logits.copy_(start)
+        hybrid.train(was_training)
+    return LossSurface(names, mixtures, losses)
 
 
 def path_label(path: Sequence[int], names: Sequence[str]) -> str:

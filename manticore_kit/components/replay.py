@@ -152,6 +152,8 @@ class Component:
 
         def record(index: int, args: tuple, kwargs: dict):
             hidden, call = _split(args, kwargs)
+            if cache is None:  # some models make one although they were told not to, and would fill it anew each run
+                call = (call[0], {name: None if isinstance(v, Cache) else v for name, v in call[1].items()})
             if index == 0:
                 start.hidden = hidden
             start.calls[index] = call

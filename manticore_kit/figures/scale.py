@@ -28,8 +28,8 @@ class LossScale:
     @classmethod
     def over(cls, losses: Sequence[NDArray]) -> "LossScale":
         """The scale that holds all of `losses`, any number of arrays."""
-        lowest = min(float(part.min()) for part in losses)
-        return cls(lowest, max(lowest + _SMALLEST_SPAN, *(float(part.max()) for part in losses)))
+        lowest = min(float(np.nanmin(part)) for part in losses)
+        return cls(lowest, max(lowest + _SMALLEST_SPAN, *(float(np.nanmax(part)) for part in losses)))
 
     def height(self, losses: ArrayLike) -> NDArray:
         """Where `losses` lie on the scale, 0 (lowest) to 1."""

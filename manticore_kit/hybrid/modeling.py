@@ -255,25 +255,31 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         self, parts: list[Component], starts: dict[int, Start], weights: Tensor, rows, cache: HybridCache | None
     ) -> tuple[Tensor | None, dict[int, Tensor]]:
         """The last shared state (B, L, D), and with own ends each component's output of its last block instead."""
-        spans, shared = self.config.spans, self.config.ends == "shared"
+        state = self._shared_embedding(starts, weights, rows) if self.config.ends == "shared" else None
         last = self.config.num_blocks - 1
-        state = self._shared_embedding(starts, weights, rows) if shared else None
-        outputs: dict[int, Tensor] = {}
-        for n in range(last + 1):
-            terms = {}
-            for k, start in starts.items():
-                if not _runs(rows, n, k):
-                    if cache is not None:
-                        count_tokens(cache.caches[k], range(*spans[k][n]), start.hidden)
-                    continue
+        for n in range(last):
+            state = self._join(n, self._block(n, state, parts, starts, weights, rows, cache), weights, rows)
+        outputs = self._block(last, state, parts, starts, weights, rows, cache)
+        if self.config.ends == "own":
+            return None, outputs
+        return self._join(last, outputs, weights, rows), {}
+
+    def _block(self, n: int, state, parts, starts: dict[int, Start], weights, rows, cache) -> dict[int, Tensor]:
+        """What block n of each component that runs there leaves, of the shared `state` or of the component's own."""
+        left = {}
+        for k, start in starts.items():
+            span = self.config.spans[k][n]
+            if _runs(rows, n, k):
                 entered = start.hidden if state is None else self._enter(n, k, state, start.hidden, weights, rows)
-                left = parts[k].run(start, entered, *spans[k][n])
-                if n == last and not shared:
-                    outputs[k] = left
-                else:
-                    terms[k] = self._leave(n, k, left, weights, rows)
-            state = _mix(terms, weights[n], rows and rows[n]) if terms else None
-        return state, outputs
+                left[k] = parts[k].run(start, entered, *span)
+            elif cache is not None:
+                count_tokens(cache.caches[k], range(*span), start.hidden)
+        return left
+
+    def _join(self, n: int, left: dict[int, Tensor], weights: Tensor, rows) -> Tensor:
+        """The shared state after block n, of what its components left."""
+        terms = {k: self._project("out", n, k, h, self.config.width, weights, rows) for k, h in left.items()}
+        return _mix(terms, weights[n], rows and rows[n])
 
     def _shared_embedding(self, starts: dict[int, Start], weights: Tensor, rows) -> Tensor:
         embedded = {k: fit(s.hidden, self.config.width) for k, s in starts.items() if _runs(rows, 0, k)}
@@ -283,10 +289,6 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         """The shared `state` as block n of component k reads it; `first` is a state of that component's own."""
         entered = self._project("in", n, k, state, first.shape[-1], weights, rows)
         return _as_expected(entered, first.dtype, rows, n - 1, k)
-
-    def _leave(self, n: int, k: int, hidden: Tensor, weights: Tensor, rows) -> Tensor:
-        """What block n of component k left, as a term of the shared state."""
-        return self._project("out", n, k, hidden, self.config.width, weights, rows)
 
     def _project(self, side: str, n: int, k: int, hidden: Tensor, width: int, weights: Tensor, rows) -> Tensor:
         fixed = None if rows is None else rows[n][k]

@@ -1,41 +1,30 @@
 """A loss surface holds what the hybrid gives at each mixture, and leaves the hybrid as it was."""
 
-from types import SimpleNamespace
+from functools import lru_cache
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from families import tiny
 
+from manticore_kit import ManticoreForCausalLM
 from manticore_kit.analysis import LossSurface, loss_surface
+from manticore_kit.components import check
 from manticore_kit.errors import ManticoreError
+from manticore_kit.figures import loss_surface_figure
 from manticore_kit.tasks.language.evaluate import per_example_losses
 
+FAMILIES = ("gpt2", "mamba", "llama", "rwkv")
 
-class Tables(nn.Module):
-    """The smallest hybrid: the first row mixes embedding tables, each later row mixes square maps, logits come out."""
 
-    def __init__(self, blocks=2, components=2, vocabulary=11, names=None):
-        super().__init__()
-        torch.manual_seed(0)
-        self.tables = nn.Parameter(torch.randn(components, vocabulary, vocabulary))
-        self.maps = nn.Parameter(torch.randn(blocks - 1, components, vocabulary, vocabulary))
-        self.config = SimpleNamespace(component_names=list(names or "abcd"[:components]), num_blocks=blocks)
-        self.rows = torch.full((blocks, components), 1 / components)
-        self.device = torch.device("cpu")
+@lru_cache
+def models(depth, components):
+    return [check(tiny(family, depth=depth, seed=k), "abcd"[k]) for k, family in enumerate(FAMILIES[:components])]
 
-    @property
-    def mixture_weights(self):
-        return self.rows
 
-    def set_mixture(self, rows):
-        self.rows = torch.as_tensor(rows, dtype=torch.float32)
-
-    def forward(self, input_ids, use_cache=False):
-        state = torch.einsum("k,kvw->vw", self.rows[0], self.tables)[input_ids]
-        for row, maps in zip(self.rows[1:], self.maps, strict=True):
-            state = state @ torch.einsum("k,kvw->vw", row, maps)
-        return SimpleNamespace(logits=state)
+def make_hybrid(blocks=2, components=2, ends="own"):
+    parts = models(max(blocks, 2), components)
+    return ManticoreForCausalLM.from_components(parts, blocks=blocks, ends=ends, projector={"init": "random"})
 
 
 @pytest.fixture
@@ -44,7 +33,7 @@ def text():
 
 
 def test_each_place_of_the_grid_is_the_loss_at_its_mixture(text):
-    hybrid = Tables()
+    hybrid = make_hybrid()
     surface = loss_surface(hybrid, text, points=4)
     grid, (first, second) = surface.grid(), surface.axes
     assert grid.shape == (4, 4)
@@ -57,7 +46,7 @@ def test_each_place_of_the_grid_is_the_loss_at_its_mixture(text):
 
 
 def test_losses_are_kept_for_every_example(text):
-    hybrid = Tables(blocks=1)
+    hybrid = make_hybrid(blocks=1)
     surface = loss_surface(hybrid, text, points=3, batch_size=4)
     assert surface.kind == "curve"
     assert surface.axes[0].label == "weight of b"
@@ -66,7 +55,7 @@ def test_losses_are_kept_for_every_example(text):
 
 
 def test_corners_are_the_components_and_the_frankenmerges(text):
-    surface = loss_surface(Tables(), text, points=3)
+    surface = loss_surface(make_hybrid(), text, points=3)
     assert [corner.label for corner in surface.corners] == ["a", "b", "a → b", "b → a"]
     assert [corner.component for corner in surface.corners] == [0, 1, None, None]
     a_to_b = surface.corners[2]
@@ -76,7 +65,7 @@ def test_corners_are_the_components_and_the_frankenmerges(text):
 
 
 def test_three_components_make_a_triangle(text):
-    surface = loss_surface(Tables(blocks=1, components=3), text, points=5)
+    surface = loss_surface(make_hybrid(blocks=1, components=3), text, points=5)
     assert surface.kind == "triangle"
     assert len(surface.mean) == 15
     np.testing.assert_allclose(surface.mixtures.sum(axis=2), 1)
@@ -85,28 +74,30 @@ def test_three_components_make_a_triangle(text):
 
 
 def test_a_slice_keeps_the_other_rows(text):
-    hybrid = Tables(blocks=4)
+    hybrid = make_hybrid(blocks=4)
     hybrid.set_mixture([[0.5, 0.5], [0.25, 0.75], [0, 1], [1, 0]])
     surface = loss_surface(hybrid, text, points=3, blocks=(0, 3))
     assert surface.kind == "surface"
     assert surface.varied_blocks == (0, 3)
-    assert (surface.mixtures[:, 1] == [0.25, 0.75]).all()
+    np.testing.assert_allclose(surface.mixtures[:, 1], [[0.25, 0.75]] * 9, atol=1e-6)
     assert (surface.mixtures[:, 2] == [0, 1]).all()
     assert surface.corners == (), "with a soft row there is neither a component nor a frankenmerge"
 
 
 def test_the_mixture_is_put_back(text):
-    hybrid = Tables()
+    hybrid = make_hybrid()
     hybrid.set_mixture([[0.3, 0.7], [0.9, 0.1]])
+    before = hybrid.mixture.logits.clone()
     seen = []
     loss_surface(hybrid, text, points=2, progress=lambda done, total: seen.append((done, total)))
-    assert torch.equal(hybrid.rows, torch.tensor([[0.3, 0.7], [0.9, 0.1]]))
+    assert torch.equal(hybrid.mixture.logits, before)
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_the_mixture_is_put_back_after_an_error(text):
-    hybrid = Tables()
+    hybrid = make_hybrid()
     hybrid.set_mixture([[0.3, 0.7], [0.9, 0.1]])
+    before = hybrid.train().mixture.logits.clone()
 
     def stop(done, total):
         if done == 2:
@@ -114,20 +105,49 @@ def test_the_mixture_is_put_back_after_an_error(text):
 
     with pytest.raises(KeyboardInterrupt):
         loss_surface(hybrid, text, points=3, progress=stop)
-    assert torch.equal(hybrid.rows, torch.tensor([[0.3, 0.7], [0.9, 0.1]]))
+    assert torch.equal(hybrid.mixture.logits, before)
+    assert hybrid.training
+
+
+@pytest.mark.parametrize("ends", ["own", "shared"])
+@pytest.mark.parametrize(("blocks", "components"), [(1, 2), (1, 3), (2, 2)])
+def test_sharing_what_mixtures_have_in_common_changes_no_number(blocks, components, ends, text):
+    hybrid = make_hybrid(blocks, components, ends)
+    surface = loss_surface(hybrid, text, points=4, batch_size=4)
+    for rows, losses in zip(surface.mixtures, surface.losses, strict=True):
+        hybrid.set_mixture(rows.tolist())
+        assert losses.astype("float32").tolist() == per_example_losses(hybrid, text, batch_size=4).tolist()
+
+
+def test_a_surface_can_be_watched_as_it_fills_in(text):
+    seen = []
+    surface = loss_surface(make_hybrid(), text, points=3, batch_size=2, watch=seen.append)
+    known = [np.isfinite(partial.mean).sum() for partial in seen]
+    assert known == [1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9], "points on the first two examples, then batches"
+    assert [partial.losses.shape[1] for partial in seen] == [2] * 9 + [4, 6]
+    np.testing.assert_array_equal(seen[-1].losses, surface.losses)
+    assert len(seen[0].corners) == 1, "corners that are not measured yet are none"
+    for partial in (seen[0], seen[4], seen[9]):
+        loss_surface_figure(partial)
+
+
+@pytest.mark.parametrize("given", ["some text", [[1, 2, 3]], {"input_ids": torch.ones(2, 5).long()}, torch.ones(5)])
+def test_anything_but_windows_of_ids_is_refused(given):
+    with pytest.raises(ManticoreError, match=r"input_ids is of .*tensor \(examples, length\)"):
+        loss_surface(make_hybrid(), given)
 
 
 def test_own_mixtures_replace_the_grid(text):
     rows = [[[1, 0], [0.2, 0.8]], [[0, 1], [0.2, 0.8]]]
-    surface = loss_surface(Tables(), text, mixtures=rows)
+    surface = loss_surface(make_hybrid(), text, mixtures=rows)
     assert surface.mixtures.tolist() == rows
     assert surface.kind == "curve"
     assert surface.axes[0].label == "weight of b in block 1"
 
 
 def test_two_copies_of_one_model_are_told_apart(text):
-    surface = loss_surface(Tables(names=["tiny", "tiny"]), text, points=2)
-    assert surface.component_names == ("tiny (1)", "tiny (2)")
+    surface = loss_surface(ManticoreForCausalLM.from_components([models(2, 2)[0]] * 2), text, points=2)
+    assert surface.component_names == ("a (1)", "a (2)")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +166,7 @@ def test_two_copies_of_one_model_are_told_apart(text):
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_it_starts(hybrid, options, message, text):
-    model = Tables(*hybrid)
+    model = make_hybrid(*hybrid)
     with pytest.raises(ManticoreError, match=message):
         loss_surface(model, text, progress=lambda *_: pytest.fail("started"), **options)
 
