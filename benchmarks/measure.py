@@ -12,6 +12,8 @@ from benchmarks.clock import Clock
 
 # Work shorter than this many seconds is repeated within a round, and its time divided.
 SHORTEST = 0.05
+# Work of which even the first call, with all that is done once, takes more than this is not short.
+LONG = 1.0
 
 Times = Sequence[float]
 
@@ -30,8 +32,9 @@ def measure(
     try:
         if warm_up:
             for name, work in works.items():
-                work()  # compiles, imports and first allocations, which say nothing of the calls to come
-                repeats[name] = max(1, math.ceil(SHORTEST / max(_seconds(work, 1, clock), 1e-6)))
+                # The first call's imports and allocations say nothing of the calls to come.
+                if _seconds(work, 1, clock) < LONG:
+                    repeats[name] = max(1, math.ceil(SHORTEST / max(_seconds(work, 1, clock), 1e-6)))
         for _ in range(rounds):
             for name, work in works.items():
                 times[name].append(_seconds(work, repeats[name], clock))

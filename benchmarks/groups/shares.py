@@ -21,21 +21,24 @@ from benchmarks.works import forward, training_step
 
 QUICK = {"rounds": 1, "batch": 8}
 
-SCAN, PYTHON, REST = "selective scan", "Python between operators", "other operators"
+PYTHON, REST = "Python between operators", "other operators"
+
+# Mamba's own two functions, by their names in transformers, and what all that happens within them is counted as.
+FUNCTIONS = {"mamba_selective_scan": "selective scan", "causal_conv1d_fn": "causal convolution"}
+WITHIN = {"selective scan": r"scan", "causal convolution": r"conv"}
 
 _WHOLE = "all of it"
 
 # The first pattern that an operator's name fits says its class.
 CLASSES = {
-    "matrix products": r"mm$|linear|matmul|dot_product",
-    "convolution": r"conv",
+    "matrix products": r"mm(backward\d)?$|linear|matmul|dot_product",
     "softmax and cross-entropy": r"softmax|nll_loss|cross_entropy",
     "normalisation": r"norm|rsqrt|mean|pow",
     "activations": r"gelu|silu|sigmoid|tanh|softplus|relu",
     "embedding": r"embedding|index|gather",
     "copies and new tensors": r"copy|clone|contiguous|empty|zero|fill|cat|pad|resize|ones|full|arange|to$",
-    "elementwise arithmetic": r"add|mul|sub|div|exp|neg|where|sum|cumsum|lerp|eq|ge$|lt$|gt$|le$|and|or_",
-    "views": r"view|reshape|transpose|permute|expand|slice|select|split|chunk|squeeze|unsafe|as_strided|::t$|detach",
+    "elementwise arithmetic": r"add|mul|sub|div|exp(?!and)|neg|where|sum|lerp|::(eq|ne|ge|lt|gt|le)$|bitwise",
+    "views": r"view|reshape|transpose|permute|expand|slice|select|split|chunk|squeeze|strided|::t$|^tback|detach",
 }
 
 
@@ -47,10 +50,10 @@ def rows(
     ids = token_ids(clock, batch, length)
     for kind, make in {"forward": forward, "training step": training_step}.items():
         work = make(hybrid, ids)
-        with _named_scan():
+        with _named_functions():
             work()
             profiles = [_shares(work) for _ in range(rounds)]
-        names = Counter(dict.fromkeys((*CLASSES, SCAN, PYTHON, REST), 0.0))
+        names = Counter(dict.fromkeys((*CLASSES, *WITHIN, PYTHON, REST), 0.0))
         for shares in profiles:
             names.update(shares)
         for name, _ in names.most_common():
@@ -68,27 +71,40 @@ def _shares(work: Callable[[], object]) -> Counter[str]:
 
 
 def _class_of(event: FunctionEvent) -> str:
-    within: FunctionEvent | None = event
-    while within is not None:
-        if "scan" in within.name.lower():
-            return SCAN
-        within = within.cpu_parent
+    """The class of an event by its name, and where that says nothing by the names of its callers."""
+    names = [each.name.lower() for each in _lineage(event)]
+    for kind, pattern in WITHIN.items():
+        if any(re.search(pattern, name) for name in names):
+            return kind
     if event.name == _WHOLE or event.name.startswith("autograd::engine"):
         return PYTHON
-    return next((name for name, pattern in CLASSES.items() if re.search(pattern, event.name)), REST)
+    matches = (kind for name in names for kind, pattern in CLASSES.items() if re.search(pattern, name))
+    return next(matches, REST)
+
+
+def _lineage(event: FunctionEvent | None) -> Iterator[FunctionEvent]:
+    """The event and its callers, as far as the whole work."""
+    while event is not None and event.name != _WHOLE:
+        yield event
+        event = event.cpu_parent
 
 
 @contextmanager
-def _named_scan() -> Iterator[None]:
-    """Inside the context the profiler sees Mamba's scan by name; its backward carries the name of its function."""
-    scan = modeling_mamba.mamba_selective_scan
+def _named_functions() -> Iterator[None]:
+    """Inside the context the profiler sees Mamba's functions by name; a backward carries the name of its own."""
+    own = {name: getattr(modeling_mamba, name) for name in FUNCTIONS}
 
-    def named(*args, **kwargs):
-        with record_function(SCAN):
-            return scan(*args, **kwargs)
+    def named(name: str) -> Callable:
+        def function(*args, **kwargs):
+            with record_function(FUNCTIONS[name]):
+                return own[name](*args, **kwargs)
 
-    modeling_mamba.mamba_selective_scan = named
+        return function
+
+    for name in own:
+        setattr(modeling_mamba, name, named(name))
     try:
         yield
     finally:
-        modeling_mamba.mamba_selective_scan = scan
+        for name, function in own.items():
+            setattr(modeling_mamba, name, function)
