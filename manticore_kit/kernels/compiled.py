@@ -13,14 +13,17 @@ import torch
 
 SWITCH = "MANTICORE_KERNELS"
 
-_switched_off: ContextVar[bool] = ContextVar("compiled_kernels_off", default=False)
+_switched_off: ContextVar[bool] = ContextVar("kernels_off", default=False)
 _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
 
 
 @contextmanager
-def compiled_kernels_off() -> Iterator[None]:
-    """Inside the context no compiled kernel runs; MANTICORE_KERNELS=off does the same for a whole process."""
+def kernels_off() -> Iterator[None]:
+    """Inside the context none of the fast paths is taken; MANTICORE_KERNELS=off does the same for a whole process.
+
+    What then runs is PyTorch alone: the selective scan as a time loop, the other functions as the library has them.
+    """
     token = _switched_off.set(True)
     try:
         yield
@@ -28,13 +31,16 @@ def compiled_kernels_off() -> Iterator[None]:
         _switched_off.reset(token)
 
 
+def switched_off() -> str | None:
+    """Return by what the fast paths are switched off, as a clause, or None."""
+    if _switched_off.get():
+        return "kernels_off() is active"
+    return f"{SWITCH}=off is set" if os.environ.get(SWITCH, "").lower() == "off" else None
+
+
 def obstacle() -> str | None:
     """Return why the compiled kernels are not in use, as a clause, or None if they are."""
-    if _switched_off.get():
-        return "compiled_kernels_off() is active"
-    if os.environ.get(SWITCH, "").lower() == "off":
-        return f"{SWITCH}=off is set"
-    return _failure()
+    return switched_off() or _failure()
 
 
 @functools.cache

@@ -1,9 +1,10 @@
 """Which functions a model calls: ours for CPU tensors, the library's for everything else.
 
 The mixers of transformers' state-space models call functions of their own module by name: `mamba_selective_scan` in
-Mamba, FalconMamba, Jamba and Zamba, and `causal_conv1d_fn` in these and many hybrids. Such a function is a CUDA kernel
-where its package is installed and otherwise plain PyTorch. `install_for` puts a dispatcher under these names in the
-modules of the model at hand, so it needs no list of families and no import of a family that is not in use.
+Mamba, FalconMamba, Jamba and Zamba, `mamba2_chunk_scan` in Mamba-2 and its hybrids, and `causal_conv1d_fn` in all of
+them. Such a function is a CUDA kernel where its package is installed and otherwise plain PyTorch. `install_for` puts a
+dispatcher under these names in the modules of the model at hand, so it needs no list of families and no import of a
+family that is not in use.
 """
 
 import functools
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from manticore_kit.kernels import compiled
+from manticore_kit.kernels.chunk_scan import chunk_scan
 from manticore_kit.kernels.selective_scan import selective_scan
 
 _library_scan_wanted: ContextVar[bool] = ContextVar("library_scan_wanted", default=False)
@@ -104,4 +106,8 @@ def _convolution(
     return library_function(hidden_states, weight, bias, activation=activation, **kwargs)
 
 
-OURS = {"mamba_selective_scan": _scan, "causal_conv1d_fn": _convolution}
+def _chunk_scan(library_function: Callable[..., Any], *args, **kwargs) -> Any:
+    return library_function(*args, **kwargs) if compiled.switched_off() else chunk_scan(*args, **kwargs)
+
+
+OURS = {"mamba_selective_scan": _scan, "causal_conv1d_fn": _convolution, "mamba2_chunk_scan": _chunk_scan}

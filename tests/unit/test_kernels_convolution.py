@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.models.mamba import modeling_mamba
 
-from manticore_kit.kernels import compiled_kernels_off, library_scan, use
+from manticore_kit.kernels import kernels_off, library_scan, use
 from manticore_kit.kernels.causal_convolution import causal_convolution, fits
 
 library = getattr(modeling_mamba.causal_conv1d_fn, "library_function", modeling_mamba.causal_conv1d_fn)
@@ -86,7 +86,7 @@ def test_the_dispatcher_passes_on_what_the_library_must_do():
     assert isinstance(dispatcher(*inputs, activation="silu"), Tensor)
     assert dispatcher(*inputs, activation="gelu", more=1) == {"activation": "gelu", "more": 1}
     assert dispatcher(*inputs, seq_idx=torch.zeros(2, 20)).keys() == {"seq_idx"}
-    for switch in (library_scan, compiled_kernels_off):
+    for switch in (library_scan, kernels_off):
         with switch():
             assert dispatcher(*inputs, activation="silu") == {"activation": "silu"}
 

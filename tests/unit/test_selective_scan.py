@@ -17,7 +17,7 @@ from transformers.models.mamba import MambaConfig
 from transformers.models.zamba import ZambaConfig
 
 from manticore_kit.errors import ManticoreError
-from manticore_kit.kernels import compiled_kernels_off, install_for, library_scan, selective_scan, status, use
+from manticore_kit.kernels import install_for, kernels_off, library_scan, selective_scan, status, use
 
 WIDTH = {"vocab_size": 61, "hidden_size": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 ATTENTION = {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 48}
@@ -38,7 +38,7 @@ CONFIGS = {
 @pytest.fixture(params=["compiled", "off"], autouse=True)
 def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every test runs with the compiled kernels and with the loop in PyTorch."""
-    with compiled_kernels_off() if request.param == "off" else nullcontext():
+    with kernels_off() if request.param == "off" else nullcontext():
         yield request.param
 
 
@@ -318,7 +318,7 @@ def test_other_devices_and_packed_sequences_are_the_librarys(library):
 
 
 def test_status_says_which_scan_is_in_use(kernels):
-    sentence = {"compiled": "compiled by numba", "off": "as compiled_kernels_off() is active"}[kernels]
+    sentence = {"compiled": "compiled by numba", "off": "as kernels_off() is active"}[kernels]
     assert sentence in status()
     with library_scan():
         assert "library's own" in status()
