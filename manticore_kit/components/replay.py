@@ -19,7 +19,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import torch
@@ -174,22 +174,19 @@ class Component:
 
     def run(self, start: Start, hidden: Tensor, first: int, last: int) -> Tensor:
         """`hidden` (batch, length, width) after layers first … last − 1."""
-        layers = self.layers
-        for index in range(first, last):
+        for index, layer in islice(enumerate(self.layers), first, last):
             args, kwargs = start.calls[index]
-            if args is None:
-                out = layers[index](**{**kwargs, "hidden_states": hidden})
-            else:
-                out = layers[index](hidden, *args, **kwargs)
+            out = layer(**{**kwargs, "hidden_states": hidden}) if args is None else layer(hidden, *args, **kwargs)
             hidden = out if torch.is_tensor(out) else out[0]
         return hidden
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (batch, length, vocabulary) of a final `hidden` state (batch, length, width)."""
         # Elsewhere than in float32, where the tail was tried, the model may change precision between those modules.
-        if self.stack.tail and hidden.dtype == self.model.dtype == torch.float32:
-            for name in self.stack.tail:
-                hidden = self.model.get_submodule(name)(hidden)
+        tail = [self.model.get_submodule(name) for name in self.stack.tail]
+        if tail and hidden.dtype == getattr(getattr(tail[-1], "weight", None), "dtype", None) == torch.float32:
+            for module in tail:
+                hidden = module(hidden)
             return hidden
         return self.replay_head(hidden)
 

@@ -1,5 +1,6 @@
 """The configuration of a hybrid: everything that is needed to build its modules without the source models."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -63,6 +64,40 @@ class ManticoreConfig(PreTrainedConfig):
         """`spans[k][n]` are the first and one past the last layer of block n of component k."""
         edges = [[0, *c["cuts"], len(c["stack"]["returns"])] for c in self.components]
         return [list(pairwise(e)) for e in edges]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a forward asks of a configuration, in plain fields: those of a configuration are slow to read.
+
+    `spans` as in `ManticoreConfig`; `limits` are the learned positions of each component, None where it has no limit.
+    """
+
+    spans: list[list[tuple[int, int]]]
+    shared_ends: bool
+    width: int
+    vocab_size: int
+    names: list[str]
+    limits: list[int | None]
+    caches: bool
+
+    @classmethod
+    def of(cls, config: ManticoreConfig) -> "Layout":
+        """The layout that `config` describes."""
+        return cls(
+            spans=config.spans,
+            shared_ends=config.ends == "shared",
+            width=config.width,
+            vocab_size=config.vocab_size,
+            names=config.component_names,
+            limits=[entry["positions"] for entry in config.components],
+            caches=all(entry["stack"]["caches"] for entry in config.components),
+        )
+
+    @property
+    def blocks(self) -> range:
+        """The numbers of the blocks."""
+        return range(len(self.spans[0]))
 
 
 def component_config(entry: dict) -> PreTrainedConfig:

@@ -28,7 +28,13 @@ from manticore_kit.errors import ManticoreError
 from manticore_kit.hybrid import saving
 from manticore_kit.hybrid.alignment import align
 from manticore_kit.hybrid.cache import HybridCache
-from manticore_kit.hybrid.configuration import ManticoreConfig, check_entries, component_config, component_stack
+from manticore_kit.hybrid.configuration import (
+    Layout,
+    ManticoreConfig,
+    check_entries,
+    component_config,
+    component_stack,
+)
 from manticore_kit.hybrid.discretisation import discretize, hollow_out
 from manticore_kit.hybrid.inputs import check_ids
 from manticore_kit.hybrid.mixture import Mixture
@@ -120,6 +126,7 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
                     self.projectors[f"in_{n}_{k}"] = Projector(width, own, init)
                 if n < last or shared:
                     self.projectors[f"out_{n}_{k}"] = Projector(own, width, init)
+        self._layout = Layout.of(config)  # pyright: ignore[reportArgumentType]
         reference = next(self.component(0).model.parameters())
         self.projectors.to(device=reference.device, dtype=reference.dtype)
 
@@ -217,8 +224,9 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
     ) -> CausalLMOutputWithPast:
         """Logits (B, L, vocabulary) of `input_ids` (B, L), and the mean next-token loss where `labels` are given."""
         weights, rows = self._mixed()
-        parts = [self.component(k) for k in range(self.num_components)]
-        running = [k for k in range(self.num_components) if self._runs_anywhere(rows, k)]
+        layout = self._layout
+        parts = [self.component(k) for k in range(len(layout.names))]
+        running = [k for k in range(len(parts)) if any(_runs(rows, n, k) for n in layout.blocks)]
         input_ids = check_ids(input_ids, {parts[k].name: parts[k].vocab_size for k in running})
         use_cache = self._caching(use_cache)
         if use_cache and past_key_values is None:
@@ -231,13 +239,12 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         logits = self._logits(parts, state, outputs, weights, rows, logits_to_keep)
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=layout.vocab_size, **kwargs)
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
 
     def _starts(self, parts, input_ids, attention_mask, position_ids, cache, rows) -> dict[int, Start]:
         """Each component that runs anywhere, brought to its first layer."""
-        blocks = range(self.config.num_blocks)
-        running = tuple(tuple(_runs(rows, n, k) for n in blocks) for k in range(len(parts)))
+        running = tuple(tuple(_runs(rows, n, k) for n in self._layout.blocks) for k in range(len(parts)))
         if cache is not None:
             cache.extend(input_ids.shape[1], running)
         return {
@@ -255,20 +262,19 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         self, parts: list[Component], starts: dict[int, Start], weights: Tensor, rows, cache: HybridCache | None
     ) -> tuple[Tensor | None, dict[int, Tensor]]:
         """The last shared state (B, L, D), and with own ends each component's output of its last block instead."""
-        state = self._shared_embedding(starts, weights, rows) if self.config.ends == "shared" else None
-        last = self.config.num_blocks - 1
-        for n in range(last):
+        shared = self._layout.shared_ends
+        state = self._shared_embedding(starts, weights, rows) if shared else None
+        *inner, last = self._layout.blocks
+        for n in inner:
             state = self._join(n, self._block(n, state, parts, starts, weights, rows, cache), weights, rows)
         outputs = self._block(last, state, parts, starts, weights, rows, cache)
-        if self.config.ends == "own":
-            return None, outputs
-        return self._join(last, outputs, weights, rows), {}
+        return (self._join(last, outputs, weights, rows), {}) if shared else (None, outputs)
 
     def _block(self, n: int, state, parts, starts: dict[int, Start], weights, rows, cache) -> dict[int, Tensor]:
         """What block n of each component that runs there leaves, of the shared `state` or of the component's own."""
         left = {}
         for k, start in starts.items():
-            span = self.config.spans[k][n]
+            span = self._layout.spans[k][n]
             if _runs(rows, n, k):
                 entered = start.hidden if state is None else self._enter(n, k, state, start.hidden, weights, rows)
                 left[k] = parts[k].run(start, entered, *span)
@@ -278,11 +284,11 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _join(self, n: int, left: dict[int, Tensor], weights: Tensor, rows) -> Tensor:
         """The shared state after block n, of what its components left."""
-        terms = {k: self._project("out", n, k, h, self.config.width, weights, rows) for k, h in left.items()}
+        terms = {k: self._project("out", n, k, h, self._layout.width, weights, rows) for k, h in left.items()}
         return _mix(terms, weights[n], rows and rows[n])
 
     def _shared_embedding(self, starts: dict[int, Start], weights: Tensor, rows) -> Tensor:
-        embedded = {k: fit(s.hidden, self.config.width) for k, s in starts.items() if _runs(rows, 0, k)}
+        embedded = {k: fit(s.hidden, self._layout.width) for k, s in starts.items() if _runs(rows, 0, k)}
         return _mix(embedded, weights[0], rows and rows[0])
 
     def _enter(self, n: int, k: int, state: Tensor, first: Tensor, weights: Tensor, rows) -> Tensor:
@@ -298,24 +304,20 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         return project(projector, hidden, weights[n, k], fixed)
 
     def _logits(self, parts, state, outputs: dict[int, Tensor], weights: Tensor, rows, keep: int | Tensor) -> Tensor:
-        shared = self.config.ends == "shared"
-        row = 0 if shared else self.config.num_blocks - 1
-        if shared:
+        row = 0 if self._layout.shared_ends else self._layout.blocks[-1]
+        if self._layout.shared_ends:
             heads = {k: part for k, part in enumerate(parts) if _runs(rows, row, k)}
             outputs = {k: _as_expected(fit(state, c.width), c.model.dtype, rows, -1, k) for k, c in heads.items()}
         chosen = slice(-keep, None) if isinstance(keep, int) else keep
         terms = {k: parts[k].head(hidden[:, chosen]) for k, hidden in outputs.items()}
         logits = _mix(terms, weights[row], rows and rows[row], missing=NO_LOGIT)
-        missing = self.config.vocab_size - logits.shape[-1]
+        missing = self._layout.vocab_size - logits.shape[-1]
         return F.pad(logits, (0, missing), value=NO_LOGIT) if missing else logits
-
-    def _runs_anywhere(self, rows: list[list[float]] | None, k: int) -> bool:
-        return any(_runs(rows, n, k) for n in range(self.config.num_blocks))
 
     def check_length(self, length: int, running: Iterable[int] | None = None) -> None:
         """Raises `ManticoreError` where `length` is more than the learned positions of a component (of `running`)."""
         for k in range(self.num_components) if running is None else running:
-            name, limit = self.config.components[k]["name"], self.config.components[k]["positions"]
+            name, limit = self._layout.names[k], self._layout.limits[k]
             if limit is not None and length > limit:
                 raise ManticoreError(
                     f"The sequence has {length} tokens, but component {name!r} has learned positions for {limit} only. "
@@ -329,17 +331,17 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         return HybridCache([self.component(k).new_cache() for k in range(self.num_components)])
 
     def _caching(self, use_cache: bool | None) -> bool:
-        if not all(entry["stack"]["caches"] for entry in self.config.components):
+        if not self._layout.caches:
             return False
         if use_cache is None:
             return self.config.use_cache and not self.training
-        checkpointing = self.training and self.is_gradient_checkpointing
+        checkpointing = self.training and self.is_activation_checkpointing
         return use_cache and not checkpointing
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs) -> None:
         if model_kwargs.get("past_key_values") is not None or generation_config.use_cache is False:
             return
-        if all(entry["stack"]["caches"] for entry in self.config.components):
+        if self._layout.caches:
             model_kwargs["past_key_values"] = self.new_cache()
         else:
             generation_config.use_cache = False  # this call's own copy

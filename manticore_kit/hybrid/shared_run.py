@@ -29,7 +29,7 @@ class SharedRun:
 
         The hybrid must be in evaluation mode. Raises `ManticoreError` for ids that a running component does not know.
         """
-        hybrid, config = self.hybrid, self.hybrid.config
+        hybrid, layout = self.hybrid, self.hybrid._layout
         self._forget_if_trained()
         weights, rows = hybrid.mixture.weights, hybrid.mixture.weights.tolist()
         parts = [hybrid.component(k) for k in range(hybrid.num_components)]
@@ -41,10 +41,10 @@ class SharedRun:
                 self._starts[k] = parts[k].start(self.input_ids)
         starts = {k: self._starts[k] for k in running}
 
-        shared = config.ends == "shared"
+        shared = layout.shared_ends
         state = hybrid._shared_embedding(starts, weights, rows) if shared else None
         left: dict[int, Tensor] = {}
-        for n in range(config.num_blocks):
+        for n in layout.blocks:
             before = tuple(map(tuple, rows[: max(n, shared)]))
             left = {}
             for k in (k for k in running if rows[n][k]):
@@ -54,7 +54,7 @@ class SharedRun:
                     return hybrid._block(n, state, parts, {k: starts[k]}, weights, rows, None)[k]
 
                 left[k] = self._once(("left", n, k), (before, gate), run)
-            if shared or n < config.num_blocks - 1:
+            if shared or n < layout.blocks[-1]:
 
                 def join(n=n, left=left) -> Tensor:
                     return hybrid._join(n, left, weights, rows)
