@@ -57,7 +57,7 @@ def _forward(with_silu: bool, x: Tensor, weight: Tensor, bias: Tensor | None) ->
     rows = _padded(weight, bias)
     y = torch.empty(batch, length, channels)
     tasks = batch * rows.shape[1] // LANES
-    share_out(numba_kernels.convolution_forward, tasks, x.detach().numpy(), rows, with_silu, y.numpy())
+    share_out(numba_kernels.convolution_forward(), tasks, x.detach().numpy(), rows, with_silu, y.numpy())
     return y.transpose(1, 2)
 
 
@@ -79,7 +79,7 @@ def _gradients(with_silu: bool, grad_y: Tensor, x: Tensor, weight: Tensor, bias:
     grad_x = np.empty((batch, length, channels), np.float32)
     grad_rows = np.empty((batch, len(rows), channels), np.float32)
     share_out(
-        numba_kernels.convolution_backward, batch * rows.shape[1] // LANES,
+        numba_kernels.convolution_backward(), batch * rows.shape[1] // LANES,
         x.detach().numpy(), rows, with_silu, grad_y.detach().numpy(), grad_x, grad_rows,
     )  # fmt: skip
     grad_weight, grad_bias = torch.from_numpy(grad_rows.sum(0)).split([len(rows) - 1, 1])

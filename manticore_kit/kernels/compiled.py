@@ -46,7 +46,9 @@ def obstacle() -> str | None:
 @functools.cache
 def _failure() -> str | None:
     try:
-        from manticore_kit.kernels import numba_kernels  # noqa: F401 - compiles, or reads numba's cache
+        from manticore_kit.kernels import numba_kernels  # numba takes a second to import
+
+        numba_kernels.scan_forward()
     except Exception as error:  # whatever numba meets on this machine, the PyTorch loop still works
         return f"numba cannot compile them here ({type(error).__name__}: {' '.join(str(error).split())})"
     return None

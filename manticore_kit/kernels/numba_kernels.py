@@ -13,6 +13,9 @@ All of it is one file because numba's cache follows the text of the file that a 
 # pyright: reportCallIssue=false, reportPrivateImportUsage=false
 # (numba passes an intrinsic its typing context by itself, and names its public functions in no __all__)
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types
@@ -32,6 +35,23 @@ _OPTIONS = {"nogil": True, "cache": True, "fastmath": _FAST_SUMS, "error_model":
 _V, _M, _S, _Q = "float32[::1]", "float32[:, ::1]", "float32[:, :, ::1]", "float32[:, :, :, ::1]"
 _T = "float32[:, :, :]"  # any strides
 _TASKS = f"int64, int64, {_T}, {_T}, {_M}, {_T}, {_T}, {_V}, {_T}, {_V}, boolean, boolean, "
+
+
+def _kernel(signature: str) -> Callable[[Callable], Callable[[], Callable]]:
+    """Make a function of Python a kernel: calling its name compiles it, or reads the cache, and returns the kernel."""
+
+    def decorate(function: Callable) -> Callable[[], Callable]:
+        @functools.cache
+        def compiled() -> Callable:
+            kernel = njit(**_OPTIONS)(function)
+            kernel.compile(signature)
+            kernel.disable_compile()  # arrays of any other layout convert to this signature
+            return kernel
+
+        return compiled
+
+    return decorate
+
 
 ONE, TWO, ZERO = np.float32(1), np.float32(2), np.float32(0)
 LOG2_E, LN_2 = np.float32(np.log2(np.e)), np.float32(np.log(2))
@@ -160,7 +180,7 @@ def _store(tile, target, b, first, lanes, start, steps):
             target[b, start + t, first + c] = tile[t, c]
 
 
-@njit(f"void({_TASKS}{_S}, {_T}, {_Q})", **_OPTIONS)
+@_kernel(f"void({_TASKS}{_S}, {_T}, {_Q})")
 def scan_forward(begin, end, u, dt, A, B, C, D, z, bias, with_softplus, gated, y, last, checkpoints):
     """Fill `y`, the state after the last step `last` (batch, channels, state) and, unless it is empty, `checkpoints`.
 
@@ -225,7 +245,7 @@ def scan_forward(begin, end, u, dt, A, B, C, D, z, bias, with_softplus, gated, y
                 last[b, first + c, n] = h[n, c]
 
 
-@njit(f"void({_TASKS}{_T}, {_T}, {_Q}, {_S}, {_S}, {_S}, {_S}, {_Q}, {_Q}, {_M}, {_M})", **_OPTIONS)
+@_kernel(f"void({_TASKS}{_T}, {_T}, {_Q}, {_S}, {_S}, {_S}, {_S}, {_Q}, {_Q}, {_M}, {_M})")
 def scan_backward(
     begin, end, u, dt, A, B, C, D, z, bias, with_softplus, gated, grad_y, grad_last, checkpoints,
     grad_u, grad_dt, grad_z, grad_A, grad_B, grad_C, grad_D, grad_bias,
@@ -355,7 +375,7 @@ def _convolve(x_, weight_, width, steps, y_):
                 y_[t, c] += weight_[k, c] * x_[t + k, c]
 
 
-@njit(f"void(int64, int64, {_T}, {_M}, boolean, {_S})", **_OPTIONS)
+@_kernel(f"void(int64, int64, {_T}, {_M}, boolean, {_S})")
 def convolution_forward(begin, end, x, weight, with_silu, y):
     """Fill `y` (batch, length, channels) with the causal convolution of each channel of `x`.
 
@@ -386,7 +406,7 @@ def convolution_forward(begin, end, x, weight, with_silu, y):
             _store(y_, y, b, first, lanes, start, steps)
 
 
-@njit(f"void(int64, int64, {_T}, {_M}, boolean, {_T}, {_S}, {_S})", **_OPTIONS)
+@_kernel(f"void(int64, int64, {_T}, {_M}, boolean, {_T}, {_S}, {_S})")
 def convolution_backward(begin, end, x, weight, with_silu, grad_y, grad_x, grad_weight):
     """Fill `grad_x` (batch, length, channels) and, summed over time, `grad_weight` (batch, width + 1, channels)."""
     channels, length = x.shape[1], x.shape[2]

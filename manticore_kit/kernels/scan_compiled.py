@@ -64,7 +64,7 @@ def _forward(softplus: bool, inputs: Sequence[Any], *, training: bool) -> tuple[
     tasks, chunks = batch * width // LANES, -(-length // CHUNK)
     y, last_state = torch.empty(batch, length, channels), torch.empty(batch, channels, states)
     checkpoints = torch.empty((tasks, chunks, states, LANES) if training else (0, 0, 0, 0))
-    share_out(numba_kernels.scan_forward, tasks, *arrays, y.numpy(), last_state.numpy(), checkpoints.numpy())
+    share_out(numba_kernels.scan_forward(), tasks, *arrays, y.numpy(), last_state.numpy(), checkpoints.numpy())
     return y.transpose(1, 2), last_state, checkpoints
 
 
@@ -91,7 +91,7 @@ def _gradients(softplus: bool, grad_y: Tensor, grad_last: Tensor, checkpoints: T
     grad_B, grad_C = (np.empty((tiles, batch, length, states), np.float32) for _ in range(2))
     grad_D, grad_bias = (np.empty((batch, channels), np.float32) for _ in range(2))
     share_out(
-        numba_kernels.scan_backward, batch * tiles, *arrays,
+        numba_kernels.scan_backward(), batch * tiles, *arrays,
         grad_y.detach().numpy(), grad_last.detach().numpy(), checkpoints.numpy(),
         grad_u, grad_dt, grad_z, grad_A, grad_B, grad_C, grad_D, grad_bias,
     )  # fmt: skip

@@ -78,6 +78,12 @@ def test_without_numba_the_loop_in_pytorch_runs():
     assert len(said.splitlines()) == 1
 
 
+def test_without_a_cache_the_status_says_why():
+    nowhere = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator", "NUMBA_CACHE_DIR": "/proc/nowhere"}
+    said = subprocess.check_output([sys.executable, "-c", ASK], text=True, env=os.environ | nowhere)
+    assert "slower time loop in PyTorch, as numba cannot compile them here (RuntimeError: cannot cache" in said
+
+
 @pytest.mark.parametrize("name", ["hidden_states", "dt", "A", "B", "C", "D", "z", "delta_bias"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_bad_input_gives_no_plausible_number(name, value):
