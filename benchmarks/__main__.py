@@ -8,6 +8,7 @@ python -m benchmarks --page build/benchmarks.json the page and its figure, from 
 
 import inspect
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,7 @@ from benchmarks import environment
 from benchmarks.clock import Clock
 from benchmarks.groups import GROUPS
 from benchmarks.page import write_page
+from manticore_kit.errors import ManticoreError
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -28,22 +30,32 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help=f"A group, once for each: {', '.join(GROUPS)}.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes, fewer rounds.")] = False,
     out: Annotated[Path, typer.Option(help="The folder for benchmarks.json.")] = Path("build"),
-    page: Annotated[Path | None, typer.Option(help="Measure nothing: write the page from this JSON file.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(exists=True, help="Measure nothing: write the page from this JSON file.")
+    ] = None,
 ) -> None:
     """Measure, side by side and in turn; every figure is written with its rounds."""
     if page is not None:
-        print(write_page(json.loads(page.read_text()), DOCS))
+        _write(json.loads(page.read_text()), DOCS)
         return
     if unknown := sorted(set(only or ()) - set(GROUPS)):
         raise typer.BadParameter(f"{', '.join(unknown)}: there is no such group; there are {', '.join(GROUPS)}")
+    disable_progress_bar()
     data = measure_groups(only or list(GROUPS), out / "benchmarks.json", quick=quick)
-    print(write_page(data, out if quick or only else DOCS))
+    _write(data, out if quick or only else DOCS)
+
+
+def _write(data: dict, folder: Path) -> None:
+    try:
+        print(write_page(data, folder))
+    except ManticoreError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 def measure_groups(names: list[str], file: Path, *, quick: bool) -> dict:
     """What the named groups measured, as plain data; `file` has it too, and grows with every group."""
     torch.set_num_threads(1)
-    disable_progress_bar()
     clock = Clock(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     data: dict = {"header": environment.describe(clock), "quick": quick, "groups": [], "rows": []}
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -55,9 +67,10 @@ def measure_groups(names: list[str], file: Path, *, quick: bool) -> dict:
         for row in group.rows(clock, **sizes):
             data["rows"].append(row.as_data())
             print(f"  {row}", flush=True)
-        defaults = {k: p.default for k, p in inspect.signature(group.rows).parameters.items() if k != "clock"}
         title, _, method = (inspect.getdoc(group) or name).partition("\n")
-        data["groups"].append({"name": name, "title": title, "method": method.strip(), "sizes": defaults | sizes})
+        data["groups"].append(
+            {"name": name, "title": title, "method": method.strip(), "sizes": group.rows.__kwdefaults__ | sizes}
+        )
         file.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
         print(f"  {time.perf_counter() - start:.0f} s", flush=True)
     return data

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.clock import Clock
+from manticore_kit import kernels
 
 
 def describe(clock: Clock) -> dict[str, str]:
@@ -26,6 +27,7 @@ def describe(clock: Clock) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "CUDA": f"{torch.version.cuda}, {torch.cuda.get_device_name(clock.device)}" if cuda else "none",
         "mamba-ssm": _mamba_ssm(),
+        "kernels": kernels.status(),
         "models run on": "the GPU" if cuda else "the CPU",
         "time is": "wall time, with the GPU's work waited for" if cuda else "CPU time of the process",
     }

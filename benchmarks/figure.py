@@ -1,13 +1,16 @@
 """The page's figure: cost per token against size, small multiples, drawn by the system's Chromium into an SVG."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
+from benchmarks.measure import ratios
 from benchmarks.models import FAMILIES
 from benchmarks.rows import Row
 from manticore_kit.doctor import find_chromium
@@ -24,6 +27,7 @@ AXES = {
     "components": "components",
     "batch": "sequences in a batch",
 }
+TICKS = [a * 10**b for b in range(-3, 7) for a in (1, 2, 5)]
 DOUBLING = ("length", "batch")  # axes on which each value is twice the one before
 COLORS = {"hybrid": palette.HYBRID, "sum of its components": palette.NEUTRAL}
 
@@ -31,16 +35,15 @@ COLORS = {"hybrid": palette.HYBRID, "sum of its components": palette.NEUTRAL}
 def scaling_figure(rows: Sequence[Row]) -> go.Figure:
     """Curves of the hybrid and of its components, a row of panels for each kind of work and a column for each axis.
 
-    `rows` are those of the group `scaling`. The small numbers are the hybrid's median over its components'.
+    `rows` are those of the group `scaling`. The small numbers are the medians of the rounds' ratios.
     """
     curves: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
         axis, kind, series = row.name.split(", ")
         curves[kind, axis, series].append(row)
     kinds, axes = (list(dict.fromkeys(key[i] for key in curves)) for i in (0, 1))
-    highest = {
-        kind: max(row.high for key, points in curves.items() if key[0] == kind for row in points) for kind in kinds
-    }
+    values = {kind: [r.median for key, points in curves.items() if key[0] == kind for r in points] for kind in kinds}
+    foot = {kind: 0.72 * min(values[kind]) for kind in kinds}  # where the ratios stand, below all curves
     figure = make_subplots(
         rows=len(kinds), cols=len(axes), shared_yaxes=True, horizontal_spacing=0.025, vertical_spacing=0.13
     )
@@ -66,11 +69,10 @@ def scaling_figure(rows: Sequence[Row]) -> go.Figure:
             **place,
         )
         if hybrid:
-            ratios = _ratios(points, curves[kind, axis, "sum of its components"])
             figure.add_scatter(
                 x=[row.at for row in points],
-                y=[0.07 * highest[kind]] * len(points),
-                text=ratios,
+                y=[foot[kind]] * len(points),
+                text=_ratios(points, curves[kind, axis, "sum of its components"]),
                 mode="text",
                 textfont={"size": 10, "color": palette.HYBRID},
                 cliponaxis=False,
@@ -88,7 +90,8 @@ def scaling_figure(rows: Sequence[Row]) -> go.Figure:
         )
     unit = rows[0].unit
     for i, kind in enumerate(kinds, start=1):
-        figure.update_yaxes(range=[0, 1.06 * highest[kind]], row=i)
+        reach = [math.log10(0.85 * foot[kind]), math.log10(1.15 * max(values[kind]))]
+        figure.update_yaxes(type="log", range=reach, tickvals=[t for t in TICKS if t > 1.2 * foot[kind]], row=i)
         figure.update_yaxes(title_text=f"<b>{kind}</b><br>{unit}", row=i, col=1)
     words = (f'<b><span style="color:{color}">{series}</span></b>' for series, color in COLORS.items())
     figure.update_layout(
@@ -96,7 +99,7 @@ def scaling_figure(rows: Sequence[Row]) -> go.Figure:
         font={"color": INK},
         paper_bgcolor=PAPER,
         plot_bgcolor=PAPER,
-        margin={"t": 84, "l": 84, "r": 24, "b": 60},
+        margin={"t": 84, "l": 92, "r": 24, "b": 60},
     )
     return figure
 
@@ -109,7 +112,8 @@ def _tick(axis: str, at: int) -> str:
 
 
 def _ratios(hybrid: Sequence[Row], parts: Sequence[Row]) -> list[str]:
-    return [f"{ours.median / theirs.median:.2f}" for ours, theirs in zip(hybrid, parts, strict=True)]
+    pairs = zip(hybrid, parts, strict=True)
+    return [f"{median(ratios(ours.values, theirs.values)):.2f}" for ours, theirs in pairs]
 
 
 def write_svg(figure: go.Figure, path: Path) -> Path:

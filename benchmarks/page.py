@@ -24,7 +24,8 @@ $ make bench
 
 measures all of it and writes this page; `make bench ARGS=--quick` sees in minutes that everything runs. Times differ
 from machine to machine, ratios much less. With a GPU the models run on it, and with mamba-ssm their scan is its kernel;
-the scan's own rows and the start-up stay on the CPU. [benchmarks/](../benchmarks/README.md) says what is where."""
+the scan's own rows, where the time goes and the start-up stay on the CPU. What is where in `benchmarks/` stands in
+[its README](../benchmarks/README.md)."""
 
 METHOD = """\
 ## How it was measured
@@ -68,7 +69,7 @@ def page_text(data: dict, rows: Sequence[Row]) -> str:
 
 
 def _header(header: dict[str, str]) -> str:
-    return _table(("", ""), header.items())
+    return _table(("measured on", header["date"]), [item for item in header.items() if item[0] != "date"])
 
 
 def _targets(rows: Sequence[Row], titles: dict[str, str]) -> Iterable[str]:
@@ -81,7 +82,7 @@ def _targets(rows: Sequence[Row], titles: dict[str, str]) -> Iterable[str]:
         (titles[row.group], row.name, _bound(row), row.measured, row.spread, len(row.values), _verdict(row))
         for row in judged
     ]
-    columns = ("", "", "target", "measured", "spread", "rounds", "holds")
+    columns = ("", "what", "target", "measured", "spread", "rounds", "holds")
     yield f"## Targets\n\n{verdict}\n\n{_table(columns, _once(lines))}"
 
 
@@ -92,7 +93,7 @@ def _others(rows: Sequence[Row], titles: dict[str, str]) -> Iterable[str]:
         if not row.target and row.at is None and row.group != "shares"
     ]
     if lines:
-        yield f"## Other figures\n\n{_table(('', '', 'measured', 'spread', 'rounds'), _once(lines))}"
+        yield f"## Other figures\n\n{_table(('', 'what', 'measured', 'spread', 'rounds'), _once(lines))}"
 
 
 def _curves(rows: Iterable[Row]) -> Iterable[str]:
@@ -115,7 +116,7 @@ def _shares(rows: Sequence[Row]) -> str:
     kinds = list(dict.fromkeys(kind for shares in table.values() for kind in shares))
     order = sorted(table, key=lambda what: -max(row.median for row in table[what].values()))
     lines = [(what, *(f"{table[what][kind].median:.1f} %" for kind in kinds)) for what in order]
-    return f"## Where the time goes\n\n{_table(('', *kinds), lines)}"
+    return f"## Where the time goes\n\n{_table(('operators', *kinds), lines)}"
 
 
 def _method(group: dict) -> str:

@@ -55,8 +55,9 @@ def _growth(cpu: Clock, rounds: int, tokens: int, channels: int, state: int, len
     works = {str(n): _forward_and_backward(selective_scan, each) for n, each in inputs.items()}
     times = measure(works, cpu, rounds)
     per_token = {n: [1e6 * seconds / (n * batches[n]) for seconds in times[str(n)]] for n in lengths}
+    curve = "selective scan, forward + backward, at length"
     for length in lengths:
-        yield Row("scan", "forward + backward", per_token[length], "CPU-µs per token", at=length)
+        yield Row("scan", curve, per_token[length], "CPU-µs per token", at=length)
     first, last = lengths[0], lengths[-1]
     name = f"time per token at length {last:,} over that at {first:,}"
     yield Row("scan", name, ratios(per_token[last], per_token[first]), "×", "<= 1.25")

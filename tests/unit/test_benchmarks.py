@@ -12,6 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import environment
+from benchmarks.__main__ import measure_groups
 from benchmarks.clock import Clock, threads
 from benchmarks.figure import scaling_figure
 from benchmarks.groups import GROUPS
@@ -80,6 +81,21 @@ def test_a_group_gives_rows_of_its_own_that_the_page_shows(name):
             assert row.name.split(", ")[1] in page
         else:
             assert row.name in page
+
+
+def test_a_run_keeps_every_round_with_the_sizes_and_the_method(tmp_path, monkeypatch):
+    monkeypatch.setattr(GROUPS["mamba"], "QUICK", {"rounds": 2, **SMALL})
+    with threads(1):
+        data = measure_groups(["mamba"], tmp_path / "new" / "benchmarks.json", quick=True)
+    kept = json.loads((tmp_path / "new" / "benchmarks.json").read_text())
+    assert kept == data
+    assert {len(row["values"]) for row in kept["rows"]} == {2}
+    (group,) = kept["groups"]
+    assert group["title"] == "Mamba's training step"
+    assert group["sizes"] == {"rounds": 2, **SMALL}
+    page = page_text(kept, [Row.from_data(row) for row in kept["rows"]])
+    assert " ".join(group["method"].split()) in page
+    assert kept["header"]["torch"] == torch.__version__
 
 
 @pytest.mark.parametrize("name", GROUPS)
