@@ -1,4 +1,4 @@
-"""What all tests share: where they may skip.
+"""What all tests share: where they may skip, and both ways through the code that is there for speed alone.
 
 With FAIL_ON_SKIP set, as in .ci/run, a skip is a failure unless its reason is a missing GPU or the model hub:
 everything else that tests need can be installed.
@@ -8,6 +8,7 @@ import os
 import re
 
 import pytest
+import torch
 
 EXCUSES = re.compile(r"\b(gpu|cuda|hub)\b", re.IGNORECASE)
 
@@ -29,3 +30,30 @@ def pytest_runtest_makereport(item, call):
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector):
     return _refuse_skip((yield))
+
+
+@pytest.fixture(scope="module", params=["fast", "plain"])
+def paths(request):
+    """Runs a module's tests twice: as everyone runs, and with every way around the plain code closed."""
+    if request.param == "fast":
+        yield
+        return
+    from manticore_kit.components import Component
+    from manticore_kit.hybrid import modeling
+    from manticore_kit.hybrid.projector import fit
+    from manticore_kit.kernels import library_scan
+
+    def plain_projection(projector, hidden, gate, fixed):
+        hidden, gate = hidden.to(projector.weight.dtype), gate.to(projector.weight.dtype)
+        return (1 - gate) * projector(hidden) + gate * fit(hidden, projector.out_features)
+
+    def plain_sum(terms, weights, missing=0.0):
+        width = max(term.shape[-1] for term in terms)
+        padded = [torch.nn.functional.pad(term, (0, width - term.shape[-1]), value=missing) for term in terms]
+        return sum(weight.to(term.dtype) * term for weight, term in zip(weights, padded, strict=True))
+
+    with pytest.MonkeyPatch.context() as patch, library_scan():
+        patch.setattr(Component, "head", Component.replay_head)
+        patch.setattr(modeling, "project", plain_projection)
+        patch.setattr(modeling, "weighted_sum", plain_sum)
+        yield

@@ -10,6 +10,8 @@ from transformers import AutoModelForCausalLM
 from manticore_kit import ManticoreForCausalLM
 from manticore_kit.errors import ManticoreError
 
+pytestmark = pytest.mark.usefixtures("paths")
+
 IDS = torch.randint(3, 97, (2, 9), generator=torch.Generator().manual_seed(0))
 FAMILIES = [("gpt_neo", "mamba"), ("opt", "recurrent_gemma"), ("gemma2", "falcon_mamba")]
 ONE_HOT = [[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, 1], [0, 1]]]

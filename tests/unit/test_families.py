@@ -9,6 +9,8 @@ from manticore_kit import ManticoreForCausalLM
 from manticore_kit.components import check
 from manticore_kit.errors import ManticoreError
 
+pytestmark = pytest.mark.usefixtures("paths")
+
 # Neighbours in the list are paired, so that attention meets recurrence, experts and convolutions.
 FAMILIES = [
     "gpt_neo",

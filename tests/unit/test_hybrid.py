@@ -15,6 +15,8 @@ from manticore_kit import ManticoreForCausalLM
 from manticore_kit.components import check
 from manticore_kit.errors import ManticoreError
 
+pytestmark = pytest.mark.usefixtures("paths")
+
 SOFT = [[0.3, 0.7], [0.6, 0.4]]
 
 
@@ -222,6 +224,8 @@ def test_half_precision_keeps_the_mixture():
 # ---------------------------------------------------------------------------------------------- an ordinary citizen
 
 
+# Other threads and processes do not know which way this one goes.
+@pytest.mark.parametrize("paths", ["fast"], indirect=True)
 def test_a_hybrid_can_be_copied_pickled_and_shared_by_threads():
     hybrid = ManticoreForCausalLM.from_components(pair(), mixture=SOFT)
     expected = logits(hybrid, ids())

@@ -12,6 +12,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Trainer,
 from manticore_kit import ManticoreForCausalLM, Recipe
 from manticore_kit.errors import ManticoreError
 
+pytestmark = pytest.mark.usefixtures("paths")
+
 ROWS = [[0.3, 0.7], [0.6, 0.4]]
 IDS = torch.randint(3, 97, (2, 9), generator=torch.Generator().manual_seed(0))
 
@@ -58,6 +60,8 @@ def ties(model) -> set[frozenset[str]]:
     return {frozenset(g) for g in groups.values() if len(g) > 1}
 
 
+# The new process goes the fast way.
+@pytest.mark.parametrize("paths", ["fast"], indirect=True)
 def test_load_in_a_new_process(tmp_path):
     hybrid = hybrid_of("gpt_neo", "mamba")
     hybrid.save_pretrained(tmp_path / "hybrid")
