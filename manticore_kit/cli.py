@@ -71,8 +71,9 @@ def build(
     from manticore_kit import Recipe
     from manticore_kit import build as build_hybrid
 
-    _hide_loading_bars()
-    build_hybrid(Recipe.from_yaml(recipe)).save_pretrained(out)
+    hybrid = build_hybrid(Recipe.from_yaml(recipe))
+    _hide_loading_bars()  # downloads and slow reading showed theirs; that of writing jumps from nothing to all
+    hybrid.save_pretrained(out)
     print(out)
 
 

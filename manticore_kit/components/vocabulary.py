@@ -16,8 +16,8 @@ from manticore_kit.errors import ManticoreError
 SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id")
 # What decoders write for bytes that are no whole character.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-# Rows of a table that are worked on together.
-ROWS_AT_A_TIME = 4096
+# Rows of a table that are worked on together: few, since memory that is freed may not be reused for the next table.
+ROWS_AT_A_TIME = 256
 
 
 def same_vocabulary(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:

@@ -17,10 +17,11 @@ from families import tiny
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertModel, GPT2Model, T5Config, T5ForConditionalGeneration
+from transformers.utils import logging
 from vocabularies import words
 
 from manticore_kit import ManticoreForCausalLM, Recipe, build
-from manticore_kit.components import describe, hub, load, load_tokenizer
+from manticore_kit.components import describe, hub, load, load_tokenizer, loading
 from manticore_kit.errors import ManticoreError
 
 SMALL = {"n_embd": 32, "n_head": 2, "n_layer": 2, "vocab_size": 11, "n_positions": 16}
@@ -154,6 +155,38 @@ def test_the_cache_of_the_hub_serves_without_a_network(saved, cache, no_network,
     assert torch.equal(logits(load("someone/small-gpt2").component.model), logits(tiny("gpt2")))
     with pytest.raises(ManticoreError, match=r"Did you mean 'someone/small-gpt2'.* machine: .*someone/small-gpt2"):
         load("someone/smal-gpt2")
+
+
+def test_the_precision_is_the_checkpoints(tmp_path):
+    tiny("gpt2").bfloat16().save_pretrained(tmp_path / "half")
+    assert load(tmp_path / "half").component.model.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("size", ["20KB", "1GB"])
+def test_a_bar_over_the_shards_names_the_model(size, tmp_path, capsys, monkeypatch):
+    tiny("gpt2").save_pretrained(tmp_path / "small", max_shard_size=size)
+    shards = len(list((tmp_path / "small").glob("*.safetensors")))
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    load("./small")
+    assert capsys.readouterr().err == "", "what is read at once shows none"
+    monkeypatch.setattr(loading, "BAR_AFTER_SECONDS", 0)
+    load("./small")
+    shown = capsys.readouterr().err
+    expected = f"Reading ./small, shard {shards} of {shards}: 100%" if shards > 1 else "Reading ./small: 100%"
+    assert expected in shown
+    assert "Loading ./small: 100%" in shown
+    assert "Loading weights" not in shown
+
+
+def test_bars_that_were_switched_off_stay_off(folder, capsys, monkeypatch):
+    monkeypatch.setattr(loading, "BAR_AFTER_SECONDS", 0)
+    logging.disable_progress_bar()
+    try:
+        load(folder)
+    finally:
+        logging.enable_progress_bar()
+    assert capsys.readouterr().err == ""
 
 
 # --------------------------------------------------------------------------------------------------------------- names
