@@ -187,7 +187,7 @@ def check_rows(rows: Any, *, blocks: int | None = None, components: int | None =
         raise ValueError(f"the mixture has {len(rows)} rows, but the hybrid has {blocks} blocks: give a row for each")
     width = components if components is not None else max(1, len(rows[0]))
     for number, row in enumerate(rows):
-        where = f"mixture row {number} is {reprlib.repr(row)}"
+        where = f"mixture row {number} (block {number + 1}) is {reprlib.repr(row)}"
         if len(row) != width:
             raise ValueError(f"{where}: it has {len(row)} weights and needs {width}, one for each component")
         if not all(math.isfinite(x) for x in row):
@@ -219,7 +219,14 @@ def _represent_list(dumper: yaml.SafeDumper, values: list):
     return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=flat)
 
 
+def _represent_str(dumper: yaml.SafeDumper, value: str):
+    # Unicode's own line breaks come back as others unless they are escaped.
+    style = '"' if {"\x85", "\u2028", "\u2029"} & set(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
 _Dumper.add_representer(list, _represent_list)
+_Dumper.add_representer(str, _represent_str)
 
 
 def _explain(error: ValidationError, where: str) -> str:

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -26,19 +27,20 @@ ALIGNMENT_WINDOWS, ALIGNMENT_LENGTH = 32, 128
 def build(recipe: Recipe) -> ManticoreForCausalLM:
     """The hybrid that `recipe` describes, aligned on the built-in text where it says so.
 
-    Raises `ManticoreError` where a component cannot be loaded, cuts do not fit its layers, tokenizers differ and none
-    is chosen, or an aligned start is asked for without a tokenizer.
+    Raises `ManticoreError`, which names the field of the recipe, where a component cannot be loaded, cuts do not fit
+    its layers, tokenizers differ and none is chosen, or an aligned start is asked for without a tokenizer.
     """
     if not isinstance(recipe, Recipe):
         raise ManticoreError(
             f"build takes a Recipe, but was given {type(recipe).__name__}; read one with Recipe.from_yaml(path)."
         )
-    loaded = [
-        load(spec.model, config=spec.config, trust_remote_code=spec.trust_remote_code, seed=recipe.seed + k)
-        for k, spec in enumerate(recipe.components)
-    ]
-    chosen = None if recipe.tokenizer is None else load_tokenizer(recipe.tokenizer)
-    return assemble(loaded, recipe, chosen)
+    loaded = []
+    for k, spec in enumerate(recipe.components):
+        with _at(f"components[{k}]"):
+            loaded.append(
+                load(spec.model, config=spec.config, trust_remote_code=spec.trust_remote_code, seed=recipe.seed + k)
+            )
+    return assemble(loaded, recipe, _named_tokenizer(recipe.tokenizer))
 
 
 def from_components(
@@ -61,7 +63,10 @@ def from_components(
         raise ManticoreError(f"projector is {projector!r}: give a dict such as {{'init': 'identity', 'width': 128}}.")
     if tokenizer is not None and not isinstance(tokenizer, str | PreTrainedTokenizerBase):
         raise ManticoreError(f"tokenizer is {tokenizer!r}: give a loaded tokenizer, or the name of a model with one.")
-    loaded = [load(source) for source in models_or_names]
+    loaded = []
+    for k, source in enumerate(models_or_names):
+        with _at(f"components[{k}]"):
+            loaded.append(load(source))
     data = {
         "components": [
             {"model": x.component.name, "cuts": None if cuts is None else cuts[k]} for k, x in enumerate(loaded)
@@ -74,7 +79,7 @@ def from_components(
         "tokenizer": tokenizer if isinstance(tokenizer, str) else None,
     }
     recipe = Recipe.parse(data, "from_components")
-    chosen = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
+    chosen = tokenizer if isinstance(tokenizer, PreTrainedTokenizerBase) else _named_tokenizer(tokenizer)
     return assemble(loaded, recipe, chosen)
 
 
@@ -87,7 +92,10 @@ def assemble(
     models = _distinct([c.model for c in components])
     dtype = _common_dtype(models)
     models = [m if m.dtype == dtype else m.to(dtype) for m in models]
-    cuts = [_cuts(c, spec, recipe.num_blocks) for c, spec in zip(components, recipe.components, strict=True)]
+    cuts = []
+    for k, (component, spec) in enumerate(zip(components, recipe.components, strict=True)):
+        with _at(f"components[{k}]" if spec.cuts is None else f"components[{k}].cuts"):
+            cuts.append(_cuts(component, spec, recipe.num_blocks))
     filled = recipe.model_copy(deep=True)
     for spec, edges in zip(filled.components, cuts, strict=True):
         spec.cuts = edges
@@ -124,6 +132,22 @@ def alignment_text(tokenizer: PreTrainedTokenizerBase | None) -> torch.Tensor:
         )
     size = {"length": ALIGNMENT_LENGTH, "count": ALIGNMENT_WINDOWS}
     return torch.cat([excerpts(tokenizer, kind, "train", **size) for kind in ("prose", "code")])
+
+
+@contextmanager
+def _at(field: str) -> Iterator[None]:
+    """Deliberate errors inside begin with the `field` of the recipe that they are about."""
+    try:
+        yield
+    except ManticoreError as error:
+        raise ManticoreError(f"{field}: {error}") from error
+
+
+def _named_tokenizer(name: str | None) -> PreTrainedTokenizerBase | None:
+    if name is None:
+        return None
+    with _at("tokenizer"):
+        return load_tokenizer(name)
 
 
 def _join_vocabularies(loaded: list[Loaded], chosen: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase | None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from manticore_kit import Recipe
+from manticore_kit import Recipe, build
 from manticore_kit.errors import ManticoreError
 from manticore_kit.recipe import check_rows
 
@@ -61,6 +61,7 @@ def recipes(draw) -> Recipe:
 
 @settings(max_examples=100, deadline=None)
 @given(recipes())
+@example(Recipe.parse({"components": [{"model": "a\x85b\u2028"}]}))
 def test_yaml_gives_the_recipe_back(recipe):
     text = recipe.to_yaml()
     again = Recipe.from_yaml(text)
@@ -119,14 +120,20 @@ def test_what_is_left_out_follows_from_the_rest():
         ("components:\n- {model: a, cuts: [0]}\n", r"\[0\]\.cuts: cuts must be layer numbers from 1 up"),
         ("components:\n- {model: a, cuts: [1.5]}\n", r"\[0\]\.cuts\[0\]: .*valid integer.* \(given: 1.5\)"),
         ("components:\n- {model: a, config: {d: 2020-01-01}}\n", r"\[0\]\.config\.d: .*not a valid JSON value"),
-        (TWO + "mixture: [[0.5, 0.4]]\n", r"mixture: mixture row 0 is \[0.5, 0.4\]: its sum is 0.9 and must be 1"),
-        (TWO + "mixture: [[.nan, 1]]\n", r"mixture row 0 is \[nan, 1.0\]: weights must be finite"),
-        (TWO + "mixture: [[.inf, 0]]\n", r"mixture row 0 is \[inf, 0.0\]: weights must be finite"),
-        (TWO + "mixture: [[1, 0], [1.5, -0.5]]\n", r"mixture row 1 is \[1.5, -0.5\]: weights must be 0 or more"),
-        (TWO + "mixture: [[1, 0], [1]]\n", r"mixture row 1 is \[1.0\]: it has 1 weights and needs 2"),
+        (
+            TWO + "mixture: [[0.5, 0.4]]\n",
+            r"mixture: mixture row 0 \(block 1\) is \[0.5, 0.4\]: its sum is 0.9 and must be 1",
+        ),
+        (TWO + "mixture: [[.nan, 1]]\n", r"mixture row 0 \(block 1\) is \[nan, 1.0\]: weights must be finite"),
+        (TWO + "mixture: [[.inf, 0]]\n", r"mixture row 0 \(block 1\) is \[inf, 0.0\]: weights must be finite"),
+        (
+            TWO + "mixture: [[1, 0], [1.5, -0.5]]\n",
+            r"mixture row 1 \(block 2\) is \[1.5, -0.5\]: weights must be 0 or more",
+        ),
+        (TWO + "mixture: [[1, 0], [1]]\n", r"mixture row 1 \(block 2\) is \[1.0\]: it has 1 weights and needs 2"),
         (TWO + "mixture: [[1, 0, 0]]\n", r"mixture rows have 3 weights, but there are 2 components"),
         (TWO + "mixture: []\n", r"mixture needs a row for each block"),
-        (TWO + "mixture: [[]]\n", r"mixture row 0 is \[\]: it has 0 weights"),
+        (TWO + "mixture: [[]]\n", r"mixture row 0 \(block 1\) is \[\]: it has 0 weights"),
         (TWO + "mixture: half\n", r"mixture: .*valid list \(given: 'half'\)"),
         (
             "components:\n- {model: a, cuts: [1, 2]}\n- {model: b, cuts: [1]}\nblocks: 4\n",
@@ -248,3 +255,23 @@ def test_rounded_rows_pass_and_worse_ones_do_not():
         check_rows([[0.33, 0.33, 0.33]])
     with pytest.raises(ValueError, match="3 rows, but the hybrid has 2 blocks"):
         check_rows([[1]] * 3, blocks=2)
+
+
+# ---------------------------------------------------------------------------------------- what shows when it is built
+
+SMALL = "{model: gpt2, config: {n_layer: 4, n_embd: 16, n_head: 2, vocab_size: 32}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"components: [{SMALL}}}, {{model: tiny-mambo}}]\n", r"^components\[1\]: .*'tiny-mambo'"),
+        (f"components: [{SMALL}, cuts: [4]}}]\n", r"^components\[0\]\.cuts: 'gpt2' has 4 layers.* cuts are \[4\]"),
+        (f"components: [{SMALL}}}]\nblocks: 5\n", r"^components\[0\]: 'gpt2' has 4 layers.* 5 blocks"),
+        (f"components: [{SMALL}}}]\ntokenizer: tiny-gptneox\n", r"^tokenizer: .*'tiny-gptneox'"),
+    ],
+)
+def test_what_shows_only_when_it_is_built_names_the_field_too(text, says, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ManticoreError, match=says):
+        build(Recipe.from_yaml(text))
