@@ -112,6 +112,21 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
 
         return from_components(models_or_names, blocks, cuts, ends, projector, mixture, tokenizer)
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """A saved hybrid, with the tokenizer that was saved beside it; otherwise as transformers' own.
+
+        Raises `ManticoreError` for a model or folder that is no saved hybrid.
+        """
+        source = pretrained_model_name_or_path
+        if source is None:
+            return super().from_pretrained(source, *args, **kwargs)
+        saving.refuse_other_models(source)
+        loaded = super().from_pretrained(source, *args, **kwargs)
+        hybrid = loaded[0] if isinstance(loaded, tuple) else loaded
+        hybrid.tokenizer = saving.tokenizer_of(source, **kwargs)
+        return loaded
+
     def reset_projectors(self, width: int, init: str = "identity") -> None:
         """New projectors to the shared `width`, wherever states pass between blocks of different components."""
         config = self.config
@@ -195,12 +210,16 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         return discretize(self)
 
     def _mixed(self) -> tuple[Tensor, list[list[float]] | None]:
-        """The weights, and as numbers too where they are fixed, so that work on weights of 0 and 1 can be skipped."""
+        """The weights, and as numbers too, so that work on weights of exactly 0 and 1 can be skipped.
+
+        Softmax gives such weights no gradient, so they can be skipped in training as well. A compiled graph does
+        without the numbers while they are trained: it would be compiled anew for each mixture.
+        """
         logits = self.mixture.logits
         weights = self.mixture.weights
-        if torch.is_grad_enabled() and logits.requires_grad:
+        if torch.compiler.is_compiling() and torch.is_grad_enabled() and logits.requires_grad:
             return weights, None
-        if logits.is_inference():  # made in inference mode, where changes are not counted
+        if logits.is_cpu or logits.is_inference():  # in inference mode changes are not counted
             return weights, weights.tolist()
         # Reading numbers off a device waits for it; one mixture serves many forwards.
         key = (logits.data_ptr(), logits._version, logits.device)

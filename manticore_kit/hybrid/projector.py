@@ -32,6 +32,7 @@ class Projector(nn.Linear):
     def gated(self, gate: Tensor, fixed: float | None) -> tuple[Tensor, Tensor]:
         """Weight and bias of the whole gated map; `fixed` is the gate as a number where it is not being trained."""
         if fixed is None or torch.is_grad_enabled() or self.weight.is_inference() or torch.compiler.is_compiling():
+            self._kept = None  # what trains next may write past the versions
             return self._gate(gate)
         # One mixture serves many forwards, each token of a generation being one. Changes in place count as versions.
         key = (fixed, *((p.data_ptr(), p._version) for p in (self.weight, self.bias)))

@@ -1,13 +1,17 @@
-"""Saving a hybrid so that its folder is complete or is left as it was."""
+"""Saving a hybrid so that its folder is complete or is left as it was, and what loading one looks at first."""
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
+from transformers import AutoTokenizer
 
+from manticore_kit import zoo
 from manticore_kit.errors import ManticoreError
 
 RECIPE_FILE = "recipe.yaml"
@@ -49,6 +53,35 @@ def save(hybrid, write: Callable, folder, **kwargs) -> None:
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_other_models(source: Any) -> None:
+    """Raises `ManticoreError` where `source` is at hand and is no saved hybrid; hub ids are left to the hub."""
+    name = str(source)
+    advice = "A hybrid of such models is made by `ManticoreForCausalLM.from_components` or from a recipe."
+    if name in zoo.names():
+        raise ManticoreError(f"{name!r} is a model of the zoo, not a saved hybrid. {advice}")
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if folder.is_file() or name.startswith((".", "/", "~")):
+            what = "is a file" if folder.is_file() else "does not exist"
+            raise ManticoreError(f"{name!r} {what}. Name the folder that `save_pretrained` or `manticore build` wrote.")
+        return
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        return  # transformers says what is wrong with it
+    if kind != "manticore":
+        raise ManticoreError(f"The model in {name!r} is of type {kind!r}, not a saved hybrid. {advice}")
+
+
+def tokenizer_of(source: Any, **arguments) -> Any:
+    """The tokenizer that was saved with a hybrid, None where there is none."""
+    known = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+    try:
+        return AutoTokenizer.from_pretrained(source, **{key: arguments[key] for key in known if key in arguments})
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _move(source: Path, target: Path) -> None:

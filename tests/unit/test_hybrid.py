@@ -305,7 +305,43 @@ def test_distributed_data_parallel_gives_the_same_gradients(tmp_path):
     try:
         parallel = torch.nn.parallel.DistributedDataParallel(hybrid)
         parallel(ids(), labels=ids()).loss.backward()
+        # The last to hold the process group would wait for its threads while they wait for the interpreter.
+        del parallel
     finally:
         torch.distributed.destroy_process_group()
     for name, parameter in hybrid.named_parameters():
         assert torch.equal(parameter.grad, expected[name]), name
+
+
+def test_training_skips_blocks_of_weight_zero_and_gives_the_same_gradients(monkeypatch):
+    hybrid = ManticoreForCausalLM.from_components(pair(), mixture=[[1, 0], [0.5, 0.5]]).train()
+    ran = []
+    block = ManticoreForCausalLM._block
+
+    def watched(*args):
+        left = block(*args)
+        ran.append([*left])
+        return left
+
+    monkeypatch.setattr(ManticoreForCausalLM, "_block", watched)
+    hybrid(ids(), labels=ids()).loss.backward()
+    assert ran == [[0], [0, 1]]
+    assert hybrid.mixture.logits.grad[0].tolist() == [0, 0]
+    assert hybrid.mixture.logits.grad[1].abs().min() > 0
+    skipped = {n: p.grad for n, p in hybrid.named_parameters()}
+    hybrid.zero_grad()
+    monkeypatch.setattr(ManticoreForCausalLM, "_mixed", lambda self: (self.mixture.weights, None))
+    hybrid(ids(), labels=ids()).loss.backward()
+    for name, parameter in hybrid.named_parameters():
+        if skipped[name] is None:
+            assert parameter.grad is None or not parameter.grad.any()
+        else:
+            assert torch.allclose(skipped[name], parameter.grad, atol=1e-6)
+
+
+def test_a_projector_changed_past_autograd_is_not_remembered():
+    hybrid = ManticoreForCausalLM.from_components(pair(), mixture=SOFT)
+    before = logits(hybrid, ids())
+    hybrid(ids(), labels=ids()).loss.backward()
+    hybrid.projectors["in_1_0"].weight.data.mul_(2)
+    assert not torch.equal(logits(hybrid, ids()), before)

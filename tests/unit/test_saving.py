@@ -9,8 +9,10 @@ from families import tiny
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments, pipeline
 
-from manticore_kit import ManticoreForCausalLM, Recipe
+from manticore_kit import ManticoreForCausalLM, Recipe, build, zoo
 from manticore_kit.errors import ManticoreError
+
+IDENTITY = {"kind": "linear", "init": "identity"}
 
 pytestmark = pytest.mark.usefixtures("paths")
 
@@ -178,3 +180,24 @@ def letters() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<end>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
+
+
+def test_a_loaded_hybrid_has_its_tokenizer(tmp_path):
+    hybrid = build(Recipe.parse({"components": [{"model": name} for name in zoo.names()[:2]], "projector": IDENTITY}))
+    hybrid.save_pretrained(tmp_path / "hybrid")
+    for kind in (ManticoreForCausalLM, AutoModelForCausalLM):
+        tokenizer = kind.from_pretrained(tmp_path / "hybrid").tokenizer
+        assert tokenizer.get_vocab() == hybrid.tokenizer.get_vocab()
+    hybrid_of("gpt_neo", "mamba").save_pretrained(tmp_path / "without")
+    assert ManticoreForCausalLM.from_pretrained(tmp_path / "without").tokenizer is None
+
+
+def test_what_is_no_saved_hybrid_is_named(tmp_path):
+    tiny("gpt2").save_pretrained(tmp_path / "gpt2")
+    for source, says in {
+        zoo.names()[0]: "a model of the zoo.*from_components",
+        tmp_path / "gpt2": "of type 'gpt2', not a saved hybrid.*from_components",
+        "./nope": r"'./nope' does not exist.*manticore build",
+    }.items():
+        with pytest.raises(ManticoreError, match=says):
+            ManticoreForCausalLM.from_pretrained(source)
