@@ -62,18 +62,26 @@ def describe(
 @app.command()
 def build(
     recipe: Annotated[Path, typer.Argument(help="A recipe in YAML.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to save the hybrid in.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to save the hybrid in, new or empty.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the hybrid that the folder holds.")] = False,
 ) -> None:
     """Build a recipe's hybrid and save it.
 
-    The folder holds the weights, the recipe and the tokenizer.
+    The folder holds the weights, the recipe and the tokenizer. Its path is the last line printed.
     """
     from manticore_kit import Recipe
-    from manticore_kit import build as build_hybrid
 
-    hybrid = build_hybrid(Recipe.from_yaml(recipe))
+    description = Recipe.from_yaml(recipe)
+    _check_room_for_hybrid(out, overwrite)
+    from manticore_kit import build as build_hybrid  # takes seconds
+
+    try:
+        hybrid = build_hybrid(description)
+    except ManticoreError as error:
+        raise ManticoreError(f"{recipe}: {error}") from error
     _hide_loading_bars()  # downloads and slow reading showed theirs; that of writing jumps from nothing to all
     hybrid.save_pretrained(out)
+    _print_aligned(_facts_of_hybrid(hybrid, out))
     print(out)
 
 
@@ -130,6 +138,44 @@ def zoo_build(
 
     for folder in zoo.build(names, out):
         print(folder)
+
+
+def _check_room_for_hybrid(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder whose files a hybrid would be mixed with, or replace unasked."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not _holds_hybrid(folder):
+        raise ManticoreError(f"{folder} exists and holds no hybrid; name a folder that is new or empty")
+    if not overwrite:
+        raise ManticoreError(
+            f"{folder} holds a hybrid already; name another folder, or allow it to be replaced with --overwrite"
+        )
+
+
+def _holds_hybrid(folder: Path) -> bool:
+    import json
+
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"] == "manticore"
+    except (OSError, ValueError, KeyError, TypeError):  # no such file, or another program's
+        return False
+
+
+def _facts_of_hybrid(hybrid, folder: Path) -> list[tuple[str, str]]:
+    from manticore_kit.analysis import folder_bytes
+
+    names = hybrid.config.component_names
+    parts = [
+        f"{name} (layers {', '.join(f'{first}-{end - 1}' if end - first > 1 else str(first) for first, end in spans)})"
+        for name, spans in zip(names, hybrid.config.spans, strict=True)
+    ]
+    rows = [", ".join(f"{w:.3g} {name}" for w, name in zip(row, names, strict=True)) for row in hybrid.recipe.rows]
+    return [
+        ("components", ", ".join(parts)),
+        ("mixture", "; ".join(f"block {n}: {row}" for n, row in enumerate(rows, start=1))),
+        ("size", f"{hybrid.num_parameters():,} parameters, {folder_bytes(folder) / 1e6:,.1f} MB on disk"),
+        ("load with", f"manticore_kit.ManticoreForCausalLM.from_pretrained({str(folder)!r})"),
+    ]
 
 
 def _hide_loading_bars() -> None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -71,11 +72,52 @@ def test_describe_speaks_to_people_and_programs(folder):
     assert rows["parameters"] == f"{described['parameters']:,}"
 
 
-def test_build_saves_the_hybrid_of_a_recipe_and_prints_the_folder(folder):
+def test_build_saves_the_hybrid_says_what_it_is_and_ends_with_the_folder(folder):
     ended = manticore("build", "recipe.yaml", "-o", "hybrid", cwd=folder)
-    assert ended.stdout == "hybrid\n", ended.stderr
-    hybrid = AutoModelForCausalLM.from_pretrained(folder / "hybrid")
+    *facts, last = ended.stdout.splitlines()
+    assert last == "hybrid", ended.stderr
+    hybrid: Any = AutoModelForCausalLM.from_pretrained(folder / "hybrid")
     assert hybrid.mixture_weights.tolist() == [[0.5, 0.5], pytest.approx([0.2, 0.8])]
+    told = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in facts)
+    assert told["components"] == "./shallow (layers 0, 1), ./deep (layers 0-1, 2-3)"
+    assert told["mixture"] == "block 1: 0.5 ./shallow, 0.5 ./deep; block 2: 0.2 ./shallow, 0.8 ./deep"
+    assert told["size"] == f"{hybrid.num_parameters():,} parameters, 0.1 MB on disk"
+    assert told["load with"] == "manticore_kit.ManticoreForCausalLM.from_pretrained('hybrid')"
+
+
+def test_build_replaces_a_hybrid_when_told_to_and_nothing_else_ever(folder, tmp_path):
+    def build(out: str, *options: str, recipe: str = "recipe.yaml") -> subprocess.CompletedProcess:
+        return manticore("build", str(folder / recipe), "-o", out, *options, cwd=folder)
+
+    def files(where: Path) -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in where.rglob("*") if file.is_file()}
+
+    out = tmp_path / "hybrid"
+    assert build(str(out)).returncode == 0
+    first = files(out)
+    again = build(str(out))
+    assert again.returncode == 1
+    assert "--overwrite" in again.stderr
+    assert files(out) == first
+    changed = yaml.safe_load((folder / "recipe.yaml").read_text()) | {"mixture": [[1, 0], [0, 1]]}
+    (folder / "changed.yaml").write_text(yaml.safe_dump(changed))
+    assert build(str(out), "--overwrite", recipe="changed.yaml").returncode == 0
+    hybrid: Any = AutoModelForCausalLM.from_pretrained(out)
+    assert hybrid.mixture_weights.tolist() == [[1, 0], [0, 1]]
+
+    before = files(folder)
+    for foreign in (".", "deep", "recipe.yaml"):  # a recipe among other files, another model, a file
+        refused = build(foreign, "--overwrite")
+        assert refused.returncode == 1
+        assert "new or empty" in refused.stderr
+    assert files(folder) == before
+
+
+def test_build_names_the_recipe_and_the_field_at_fault(folder, tmp_path):
+    recipe = {"components": [{"model": "./shallow", "cuts": [2]}]}
+    (folder / "wrong.yaml").write_text(yaml.safe_dump(recipe))
+    refused = manticore("build", "wrong.yaml", "-o", str(tmp_path / "hybrid"), cwd=folder)
+    assert refused.stderr.startswith("manticore: wrong.yaml: components[0].cuts: './shallow' has 2 layers")
 
 
 def test_wrong_usage_has_its_own_exit_status():
