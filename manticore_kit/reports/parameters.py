@@ -5,12 +5,15 @@ The cell is an ordinary one, annotated so that a person and a program read the s
     steps: int = 200  # optimiser steps
 
 papermill only warns about unknown names and accepts any type, so names and types are checked here, before anything
-runs.
+runs. A comment that begins with choices, words with bars between them, says all the values that are accepted:
+
+    preset: str = "laptop"  # smoke | laptop: little text, or more
 """
 
 import ast
 import difflib
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +27,7 @@ from manticore_kit.errors import ManticoreError
 
 # What an annotation may be built from: the types that papermill writes back as Python source.
 ANNOTATION_NAMES = {"int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict}
+_CHOICES = re.compile(r"[\w.-]+(?: \| [\w.-]+)+")
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,12 @@ class Parameter:
         except (ValueError, SyntaxError):
             return self.default
 
+    @property
+    def choices(self) -> list[str]:
+        """The accepted values of a text, where its comment begins with them; otherwise nothing."""
+        listed = _CHOICES.match(self.help) if self.type is str else None
+        return listed[0].split(" | ") if listed else []
+
     def __str__(self) -> str:
         text = f"{self.name}: {self.annotation} = {self.default}"
         return f"{text} ({self.help})" if self.help else text
@@ -77,7 +87,7 @@ def parse_assignments(notebook: Path | str, assignments: Iterable[str]) -> dict[
     """The values in `["steps=5", "cuts=[2, 4]"]`, read as the types that `notebook` declares.
 
     Scalars are read as they stand, lists and dicts as YAML. Raises `ManticoreError` where an assignment has no `=`,
-    names no parameter of the notebook or does not fit its type.
+    names no parameter of the notebook or does not fit its type or choices.
     """
     declared = declared_parameters(notebook)
     values = {}
@@ -93,7 +103,7 @@ def parse_assignments(notebook: Path | str, assignments: Iterable[str]) -> dict[
 
 
 def check_parameters(notebook: Path | str, given: Mapping[str, Any]) -> None:
-    """Refuse, with `ManticoreError`, names that `notebook` does not declare and values of another type."""
+    """Refuse, with `ManticoreError`, names that `notebook` does not declare, values of another type, other choices."""
     declared = declared_parameters(notebook)
     for name, value in given.items():
         if name not in declared:
@@ -101,17 +111,28 @@ def check_parameters(notebook: Path | str, given: Mapping[str, Any]) -> None:
         try:
             TypeAdapter(declared[name].type).validate_python(value, strict=True)
         except ValidationError as error:
-            raise ManticoreError(_misfit(notebook, declared[name], value, error)) from error
+            raise ManticoreError(_misfit(notebook, declared[name], value, _why(error))) from error
+        _check_choice(notebook, declared[name], value)
 
 
 def _read(notebook: Path | str, parameter: Parameter, text: str) -> Any:
     adapter = TypeAdapter(parameter.type)
     try:
         if parameter.type in (int, float, bool, str):
-            return adapter.validate_strings(text)
-        return adapter.validate_python(yaml.safe_load(text))
+            value = adapter.validate_strings(text)
+        else:
+            value = adapter.validate_python(yaml.safe_load(text))
     except (ValidationError, yaml.YAMLError) as error:
-        raise ManticoreError(_misfit(notebook, parameter, text, error)) from error
+        raise ManticoreError(_misfit(notebook, parameter, text, _why(error))) from error
+    _check_choice(notebook, parameter, value)
+    return value
+
+
+def _check_choice(notebook: Path | str, parameter: Parameter, value: Any) -> None:
+    if parameter.choices and value not in parameter.choices:
+        near = difflib.get_close_matches(value, parameter.choices, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ManticoreError(_misfit(notebook, parameter, value, f"it is none of {', '.join(parameter.choices)}{hint}"))
 
 
 def _unknown(notebook: Path | str, name: str, declared: Mapping[str, Parameter]) -> str:
@@ -121,11 +142,13 @@ def _unknown(notebook: Path | str, name: str, declared: Mapping[str, Parameter])
     return f"{Path(notebook).name} has no parameter {name!r}{hint}. It takes {takes}"
 
 
-def _misfit(notebook: Path | str, parameter: Parameter, value: Any, error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        where = "".join(f"[{part!r}]" for part in first["loc"])
-        why = f"{where + ': ' if where else ''}{first['msg']}"
-    else:
-        why = "this is not YAML"
+def _misfit(notebook: Path | str, parameter: Parameter, value: Any, why: str) -> str:
     return f"{Path(notebook).name}: {parameter.name}={value!r} is refused ({why}). It takes {parameter}"
+
+
+def _why(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return "this is not YAML"
+    first = error.errors()[0]
+    where = "".join(f"[{part!r}]" for part in first["loc"])
+    return f"{where + ': ' if where else ''}{first['msg']}"

@@ -1,7 +1,7 @@
 """From the name of a notebook to the path of its page.
 
-A page that exists is never replaced unasked, and a page that is being made has no name yet: readers find a whole page
-or none.
+A page that exists is never replaced unasked, nor are the files that its notebook wrote; and a page that is being made
+has no name yet: readers find a whole page or none.
 """
 
 import difflib
@@ -46,19 +46,23 @@ def report(
     """Execute `notebook` with `parameters`, write its page and return the page's path.
 
     `notebook` is a path or a name under ./notebooks. The page goes to `out`, or to reports/<notebook>.html under the
-    next free number; the executed notebook lies beside it as `.executed.ipynb`. Raises `ManticoreError` for an unknown
-    notebook, parameters that do not fit, or an `out` that exists (unless `overwrite`), and `NotebookFailed` if a cell
-    fails, which leaves the executed notebook and no page.
+    next free number. The executed notebook lies beside it as `.executed.ipynb`, and what a notebook with a parameter
+    `results` writes in the folder `.results`, unless `parameters` names another. Raises `ManticoreError` for an unknown
+    notebook, parameters that do not fit, or a page or folder that exists (unless `overwrite`), and `NotebookFailed` if
+    a cell fails, which leaves the executed notebook and no page.
     """
     notebook = find_notebook(notebook)
     page = Path(out) if out is not None else _next_free(notebook.stem)
     if page.suffix != ".html":
         raise ManticoreError(f"a report is one .html file; {page} ends otherwise")
-    if page.exists() and not overwrite:
-        raise ManticoreError(f"{page} exists; name another page, or allow it to be replaced with --overwrite")
+    results = page.with_suffix(".results")
+    if not overwrite and (taken := [path for path in (page, results) if path.exists()]):
+        raise ManticoreError(f"{taken[0]} exists; name another page, or allow it to be replaced with --overwrite")
     unfinished = page.with_name(f".{os.getpid()}-{page.name}")
     try:
-        executed = run_notebook(notebook, page.with_suffix(".executed.ipynb"), parameters, progress=progress)
+        executed = run_notebook(
+            notebook, page.with_suffix(".executed.ipynb"), parameters, results=results, progress=progress
+        )
         to_page(executed, unfinished)
         unfinished.replace(page)
     except OSError as error:
@@ -70,7 +74,7 @@ def report(
 
 def _next_free(stem: str) -> Path:
     page, number = REPORTS / f"{stem}.html", 1
-    while page.exists():
+    while page.exists() or page.with_suffix(".results").exists():
         number += 1
         page = REPORTS / f"{stem}-{number}.html"
     return page

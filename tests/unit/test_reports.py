@@ -25,6 +25,7 @@ steps: int = 20  # optimiser steps
 rate: float = 0.5
 quick: bool = False
 name: str = "a"  # any name
+size: str = "small"  # small | large: how much
 cuts: list[int] = [1, 2]
 rows: list[list[float]] = [[0.5, 0.5]]
 """
@@ -45,7 +46,7 @@ def notebook(tmp_path) -> Path:
 
 def test_declared_parameters_keep_order_type_default_and_help(notebook):
     declared = declared_parameters(notebook)
-    assert list(declared) == ["steps", "rate", "quick", "name", "cuts", "rows"]
+    assert list(declared) == ["steps", "rate", "quick", "name", "size", "cuts", "rows"]
     assert declared["rows"].type == list[list[float]]
     assert declared["cuts"].default_value == [1, 2]
     assert str(declared["steps"]) == "steps: int = 20 (optimiser steps)"
@@ -81,6 +82,7 @@ def test_assignments_are_read_as_the_declared_type(notebook, assignment, value):
         ("cuts=[1, b]", r"refused \(\[1\]: "),
         ("cuts=[1", "this is not YAML"),
         ("cuts=3", "list"),
+        ("size=smal", r"size='smal' is refused \(it is none of small, large; did you mean small\?\)"),
         ("steps", "-p name=value"),
     ],
 )
@@ -91,7 +93,7 @@ def test_assignments_that_do_not_fit_are_refused_with_what_is_accepted(notebook,
 
 def test_values_of_another_type_are_refused(notebook):
     check_parameters(notebook, {"steps": 5, "rate": 1, "cuts": [], "rows": [[1.0, 0.0]]})
-    for wrong in ({"steps": "5"}, {"steps": True}, {"steps": 5.0}, {"cuts": [1.5]}, {"quick": 1}):
+    for wrong in ({"steps": "5"}, {"steps": True}, {"steps": 5.0}, {"cuts": [1.5]}, {"quick": 1}, {"size": ""}):
         with pytest.raises(ManticoreError, match="is refused"):
             check_parameters(notebook, wrong)
 
@@ -153,6 +155,23 @@ def test_pages_without_a_name_take_the_next_free_number(notebook, tmp_path, monk
     pages = [str(report(notebook)) for _ in range(2)]
     assert pages == ["reports/plain.html", "reports/plain-2.html"]
     assert not [file for file in Path("reports").iterdir() if file.name.startswith(".")]
+
+
+def test_runs_with_other_parameters_keep_their_files_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write = "import pathlib\nfolder = pathlib.Path(results)\nfolder.mkdir(parents=True)\n(folder / name).touch()"
+    path = write_notebook(tmp_path / "plain.ipynb", write, parameters=PARAMETERS + 'results: str = "mine"  # folder\n')
+    pages = [report(path, parameters={"name": name}) for name in ("a", "b")]
+    folders = [page.with_suffix(".results") for page in pages]
+    assert [[file.name for file in folder.iterdir()] for folder in folders] == [["a"], ["b"]]
+    assert str(folders[1].resolve()) in pages[1].read_text()
+    assert "-p results" not in pages[1].read_text()
+    pages[1].unlink()
+    with pytest.raises(ManticoreError, match=r"plain-2\.results exists; .* --overwrite"):
+        report(path, out=pages[1])
+    assert report(path).name == "plain-3.html"
+    report(path, parameters={"results": str(tmp_path / "chosen")})
+    assert [file.name for file in (tmp_path / "chosen").iterdir()] == ["a"]
 
 
 def test_the_source_notebook_is_never_the_output(notebook):
