@@ -61,7 +61,7 @@ class Axis(NamedTuple):
         return f"weight of {self.name} {self.where}".rstrip()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LossSurface:
     """Per-example held-out losses, nats per token, of one hybrid at many mixtures.
 
@@ -80,6 +80,12 @@ class LossSurface:
                 f"a loss surface of {points} mixtures of {components} components does not go with losses "
                 f"{self.losses.shape} and the names {', '.join(self.component_names)}"
             )
+
+    def __repr__(self) -> str:
+        points, examples = self.losses.shape
+        best = f"{np.nanmin(self.mean):.3f}" if points and not np.isnan(self.mean).all() else "unknown"
+        names = ", ".join(self.component_names)
+        return f"LossSurface({names}: {points} mixtures × {examples} examples, lowest mean loss {best})"
 
     @cached_property
     def mean(self) -> NDArray:

@@ -112,5 +112,5 @@ def _empty_ternary(**trace) -> go.Scatterternary:
 def _subtitle(*surfaces: LossSurface) -> str:
     points, examples = ({surface.losses.shape[axis] for surface in surfaces} for axis in (0, 1))
     if len(points) > 1 or len(examples) > 1:
-        return "mixtures of one surface are judged on the same held-out examples"
-    return f"{points.pop()} mixtures, each on the same {examples.pop()} held-out examples"
+        return "mixtures of one surface are judged on the same examples"
+    return f"{points.pop()} mixtures, each on the same {examples.pop()} examples"

@@ -1,5 +1,6 @@
 """A loss surface holds what the hybrid gives at each mixture, and leaves the hybrid as it was."""
 
+import re
 from functools import lru_cache
 
 import numpy as np
@@ -52,6 +53,13 @@ def test_losses_are_kept_for_every_example(text):
     assert surface.axes[0].label == "weight of b"
     hybrid.set_mixture([[0.5, 0.5]])
     np.testing.assert_allclose(surface.losses[1], per_example_losses(hybrid, text).numpy())
+
+
+def test_a_surface_says_what_it_is_in_one_line(text):
+    assert re.fullmatch(
+        r"LossSurface\(a, b: 4 mixtures × 6 examples, lowest mean loss \d\.\d{3}\)",
+        repr(loss_surface(make_hybrid(), text, points=2)),
+    )
 
 
 def test_corners_are_the_components_and_the_frankenmerges(text):
