@@ -5,6 +5,7 @@ on the page.
 """
 
 from benchmarks.groups import (
+    building,
     discrete,
     edit,
     generation,
@@ -25,6 +26,7 @@ GROUPS = {
     "generation": generation,
     "surface": surface,
     "edit": edit,
+    "building": building,
     "startup": startup,
     "shares": shares,
     "scaling": scaling,

@@ -28,7 +28,7 @@ def rows(
     width: int = 128,
     depth: int = 4,
     wide: int = 768,
-    wide_batch: int = 4,
+    wide_batch: int = 16,
 ) -> Iterator[Row]:
     """Ratios to the sum of the components at `width` and at `wide`, and tokens per second at `width`."""
     bounds = {"training step": "<= 1.10", "forward": "<= 1.05", "forward with loss": ""}

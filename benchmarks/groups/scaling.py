@@ -26,7 +26,7 @@ SERIES = ("hybrid", "sum of its components")
 def rows(
     clock: Clock,
     *,
-    rounds: int = 7,
+    rounds: int = 5,
     tokens: int = 4096,
     lengths: Sequence[int] = (64, 128, 256, 512, 1024, 2048, 4096),
     blocks: Sequence[int] = (1, 2, 3, 4),

@@ -1,7 +1,7 @@
 """Loss surface
 
 The held-out loss at a grid of mixtures over two blocks, by `loss_surface`, against setting each mixture in turn and
-evaluating it anew. Held-out text on the zoo's GPT-Neo and Mamba. Fewer rounds than elsewhere, since one takes long.
+evaluating it anew. Held-out text on the zoo's GPT-Neo and Mamba.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from manticore_kit.tasks.language.evaluate import per_example_losses
 QUICK = {"rounds": 1, "points": 4, "windows": 16}
 
 
-def rows(clock: Clock, *, rounds: int = 3, points: int = 9, windows: int = 32) -> Iterator[Row]:
+def rows(clock: Clock, *, rounds: int = 7, points: int = 9, windows: int = 16) -> Iterator[Row]:
     """The surface's time over that of `points`² evaluations, and how closely the numbers agree."""
     hybrid, text = demo(clock, windows)
     surface = loss_surface(hybrid, text, points=2)  # the warm-up, smaller than what is measured
