@@ -157,7 +157,12 @@ def refuse_unusable(name: str, model: PreTrainedModel) -> None:
                 f"{name!r}: {weight} has a shape and no values (it is on torch's meta device). Load the model with its "
                 "weights, on one device."
             )
-        if parameter.is_floating_point() and parameter.itemsize > 1 and not torch.isfinite(parameter).all():
+        if parameter.is_floating_point() and parameter.itemsize > 1 and not _is_finite(parameter.detach()):
             raise ManticoreError(
                 f"{name!r}: {weight} holds NaN or infinite values, so the model has no use. Take another checkpoint."
             )
+
+
+def _is_finite(weights: torch.Tensor) -> bool:
+    """Whether no weight is NaN or infinite, found without a copy or a mask of them: either shows in the extremes."""
+    return weights.numel() == 0 or bool(torch.isfinite(torch.stack(torch.aminmax(weights))).all())
