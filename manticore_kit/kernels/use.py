@@ -5,6 +5,9 @@ Mamba, FalconMamba, Jamba and Zamba, `mamba2_chunk_scan` in Mamba-2 and its hybr
 them. Such a function is a CUDA kernel where its package is installed and otherwise plain PyTorch. `install_for` puts a
 dispatcher under these names in the modules of the model at hand, so it needs no list of families and no import of a
 family that is not in use.
+
+The activation `gelu_new` (GPT-2, GPT-Neo, GPT-J and others) is written out in eight operations, each of which passes
+over the widest states of the model; PyTorch has the same function as one.
 """
 
 import functools
@@ -17,7 +20,9 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.activations import NewGELUActivation
 
 from manticore_kit.kernels import compiled
 from manticore_kit.kernels.chunk_scan import chunk_scan
@@ -41,6 +46,7 @@ def install_for(model: nn.Module) -> list[str]:
             if library_function is not None and not isinstance(library_function, _Dispatcher):
                 setattr(code, function_name, _Dispatcher(library_function, ours))
                 changed.add(name)
+    NewGELUActivation.forward = _gelu
     return sorted(changed)
 
 
@@ -83,11 +89,25 @@ class _Dispatcher:
         self.ours = ours
 
     def __call__(self, hidden_states: Tensor, *args, **kwargs) -> Any:
-        # A compiled graph takes the library's associative scan; packed sequences are the library's to run or refuse.
+        # Packed sequences are the library's to run or refuse.
         packed = kwargs.get("cu_seqlens") is not None or kwargs.get("seq_idx") is not None
-        if not hidden_states.is_cpu or packed or torch.compiler.is_compiling() or _library_scan_wanted.get():
+        if packed or _is_the_librarys(hidden_states):
             return self.library_function(hidden_states, *args, **kwargs)
         return self.ours(self.library_function, hidden_states, *args, **kwargs)
+
+
+def _is_the_librarys(states: Tensor) -> bool:
+    # A compiled graph takes the library's associative scan and fuses what is written out.
+    return not states.is_cpu or torch.compiler.is_compiling() or _library_scan_wanted.get()
+
+
+_library_gelu = NewGELUActivation.forward
+
+
+def _gelu(self: NewGELUActivation, input: Tensor) -> Tensor:
+    if _is_the_librarys(input) or compiled.switched_off():
+        return _library_gelu(self, input)
+    return F.gelu(input, approximate="tanh")
 
 
 def _scan(library_function: Callable[..., Any], *args, **kwargs) -> Any:
