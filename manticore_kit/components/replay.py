@@ -121,7 +121,7 @@ class Component:
 
     @property
     def layers(self) -> nn.ModuleList:
-        return self.model.get_submodule(self.stack.path)  # pyright: ignore[reportReturnType]
+        return self._submodule(self.stack.path)
 
     @cached_property
     def width(self) -> int:
@@ -183,7 +183,7 @@ class Component:
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (batch, length, vocabulary) of a final `hidden` state (batch, length, width)."""
         # Elsewhere than in float32, where the tail was tried, the model may change precision between those modules.
-        tail = [self.model.get_submodule(name) for name in self.stack.tail]
+        tail: list[Any] = [self._submodule(name) for name in self.stack.tail]
         if tail and hidden.dtype == getattr(getattr(tail[-1], "weight", None), "dtype", None) == torch.float32:
             for module in tail:
                 hidden = module(hidden)
@@ -217,6 +217,13 @@ class Component:
     def _continues(self, cache: Cache | None) -> bool:
         """Whether a purely recurrent model goes on from a filled cache."""
         return cache is not None and self.cache_argument == "cache_params" and cache.has_previous_state()
+
+    def _submodule(self, path: str) -> Any:
+        # What `get_submodule` gives, a few times sooner; it is asked for at every token.
+        module: Any = self.model
+        for name in path.split("."):
+            module = module._modules[name]
+        return module
 
     # ------------------------------------------------------------------------------------------------- stand-ins
 

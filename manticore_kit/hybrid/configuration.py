@@ -70,7 +70,8 @@ class ManticoreConfig(PreTrainedConfig):
 class Layout:
     """What a forward asks of a configuration, in plain fields: those of a configuration are slow to read.
 
-    `spans` as in `ManticoreConfig`; `limits` are the learned positions of each component, None where it has no limit.
+    `spans` as in `ManticoreConfig`; `limits` are the learned positions of each component, None where it has no limit,
+    and `vocabularies` the number of ids that each knows.
     """
 
     spans: list[list[tuple[int, int]]]
@@ -79,10 +80,11 @@ class Layout:
     vocab_size: int
     names: list[str]
     limits: list[int | None]
+    vocabularies: list[int]
     caches: bool
 
     @classmethod
-    def of(cls, config: ManticoreConfig) -> "Layout":
+    def of(cls, config: ManticoreConfig, vocabularies: list[int]) -> "Layout":
         """The layout that `config` describes."""
         return cls(
             spans=config.spans,
@@ -91,6 +93,7 @@ class Layout:
             vocab_size=config.vocab_size,
             names=config.component_names,
             limits=[entry["positions"] for entry in config.components],
+            vocabularies=vocabularies,
             caches=all(entry["stack"]["caches"] for entry in config.components),
         )
 

@@ -141,7 +141,8 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
                     self.projectors[f"in_{n}_{k}"] = Projector(width, own, init)
                 if n < last or shared:
                     self.projectors[f"out_{n}_{k}"] = Projector(own, width, init)
-        self._layout = Layout.of(config)  # pyright: ignore[reportArgumentType]
+        vocabularies = [self.component(k).vocab_size for k in range(self.num_components)]
+        self._layout = Layout.of(config, vocabularies)  # pyright: ignore[reportArgumentType]
         reference = next(self.component(0).model.parameters())
         self.projectors.to(device=reference.device, dtype=reference.dtype)
 
@@ -246,7 +247,7 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         layout = self._layout
         parts = [self.component(k) for k in range(len(layout.names))]
         running = [k for k in range(len(parts)) if any(_runs(rows, n, k) for n in layout.blocks)]
-        input_ids = check_ids(input_ids, {parts[k].name: parts[k].vocab_size for k in running})
+        input_ids = check_ids(input_ids, {layout.names[k]: layout.vocabularies[k] for k in running})
         use_cache = self._caching(use_cache)
         if use_cache and past_key_values is None:
             past_key_values = self.new_cache()
@@ -319,7 +320,7 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         fixed = None if rows is None else rows[n][k]
         if fixed == 1.0:  # nothing is left of the projector
             return fit(hidden, width)
-        projector: Any = self.projectors[f"{side}_{n}_{k}"]
+        projector: Any = self.projectors._modules[f"{side}_{n}_{k}"]
         return project(projector, hidden, weights[n, k], fixed)
 
     def _logits(self, parts, state, outputs: dict[int, Tensor], weights: Tensor, rows, keep: int | Tensor) -> Tensor:

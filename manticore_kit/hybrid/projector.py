@@ -35,7 +35,8 @@ class Projector(nn.Linear):
             self._kept = None  # what trains next may write past the versions
             return self._gate(gate)
         # One mixture serves many forwards, each token of a generation being one. Changes in place count as versions.
-        key = (fixed, *((p.data_ptr(), p._version) for p in (self.weight, self.bias)))
+        weight, bias = self.weight, self.bias
+        key = (fixed, weight.data_ptr(), weight._version, bias.data_ptr(), bias._version)
         if self._kept is None or self._kept[0] != key:
             self._kept = (key, self._gate(gate))
         return self._kept[1]

@@ -37,7 +37,7 @@ class SharedRun:
         hybrid.check_length(self.input_ids.shape[1], running)
         for k in running:
             if k not in self._starts:
-                check_ids(self.input_ids, {parts[k].name: parts[k].vocab_size})
+                check_ids(self.input_ids, {layout.names[k]: layout.vocabularies[k]})
                 self._starts[k] = parts[k].start(self.input_ids)
         starts = {k: self._starts[k] for k in running}
 
