@@ -16,6 +16,9 @@ from manticore_kit.errors import ManticoreError
 
 RECIPE_FILE = "recipe.yaml"
 
+# Files by which one saved hybrid could go on living in the next one's folder.
+REPLACED = ("model*.safetensors", "model.safetensors.index.json", "tokenizer*.json", "special_tokens_map.json")
+
 
 def save(hybrid, write: Callable, folder, **kwargs) -> None:
     """Saves weights, configuration, recipe and tokenizer by way of a neighbouring folder that is then moved.
@@ -95,8 +98,14 @@ def _move(source: Path, target: Path) -> None:
         return
     # A folder that is in use (a checkpoint with its trainer's state) keeps its other files. The configuration goes
     # last: weights are read only where there is one.
-    for file in sorted(source.iterdir(), key=lambda f: f.name == "config.json"):
+    files = sorted(source.iterdir(), key=lambda f: f.name == "config.json")
+    for file in files:
         os.replace(file, target / file.name)
+    written = {file.name for file in files}
+    for pattern in REPLACED:  # of a hybrid that was there before, with other shards or with a tokenizer
+        for file in target.glob(pattern):
+            if file.name not in written:
+                file.unlink()
 
 
 def _umask() -> int:

@@ -201,3 +201,18 @@ def test_what_is_no_saved_hybrid_is_named(tmp_path):
     }.items():
         with pytest.raises(ManticoreError, match=says):
             ManticoreForCausalLM.from_pretrained(source)
+
+
+def test_saving_over_another_hybrid_leaves_nothing_of_it(tmp_path):
+    folder = tmp_path / "hybrid"
+    first = build(Recipe.parse({"components": [{"model": name} for name in zoo.names()[:2]], "projector": IDENTITY}))
+    first.save_pretrained(folder, max_shard_size="1MB")
+    (folder / "notes.txt").write_text("mine")
+    hybrid_of("gpt_neo", "mamba").save_pretrained(folder)
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "notes.txt",
+        "recipe.yaml",
+    ]
