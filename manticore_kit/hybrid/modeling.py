@@ -104,9 +104,9 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         """A hybrid of models, or of whatever `manticore_kit.components.load` takes.
 
         `cuts[k]` are the layers at which component k's blocks after the first start; left out, every component is
-        cut into `blocks` nearly equal parts. `projector` holds `init` (`identity`, the default here, `random`
-        or `aligned`) and `width`; `mixture` is a row per block, uniform where it is left out. A model that is given loaded shares
-        its weights with the hybrid.
+        cut into `blocks` nearly equal parts. `projector` holds `init` (`identity`, the default here, `random` or
+        `aligned`) and `width`; `mixture` is a row per block, uniform where it is left out. A model that is given loaded
+        shares its weights with the hybrid.
         """
         from manticore_kit.hybrid.building import from_components
 
