@@ -15,8 +15,10 @@ LARGEST_KEPT_BLOCK, KEPT_AT_MOST = 1 << 30, (1 << 31) - 1  # bytes
 
 
 def keep_freed_memory() -> bool:
-    """Lets this process keep up to 2 GiB that it freed; True where that was done.
+    """Lets this process keep what it freed; True where that was done.
 
+    Free memory beyond 2 GiB at the end of the heap goes back to the system, and so does any block of 1 GiB or more.
+    What lies before something that is still in use stays with the process, which can use it again.
     It is left alone where the user chose settings by environment variables (`MALLOC_TRIM_THRESHOLD_`,
     `MALLOC_MMAP_THRESHOLD_`, `GLIBC_TUNABLES`), and where the C library is not glibc.
     """

@@ -43,7 +43,7 @@ def paths(request):
     from manticore_kit.hybrid.projector import fit
     from manticore_kit.kernels import library_scan
 
-    def plain_projection(projector, hidden, gate, fixed):
+    def plain_projection(projector, hidden, gate, gated=None):
         hidden, gate = hidden.to(projector.weight.dtype), gate.to(projector.weight.dtype)
         return (1 - gate) * projector(hidden) + gate * fit(hidden, projector.out_features)
 

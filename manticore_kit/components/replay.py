@@ -182,13 +182,25 @@ class Component:
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (batch, length, vocabulary) of a final `hidden` state (batch, length, width)."""
-        # Elsewhere than in float32, where the tail was tried, the model may change precision between those modules.
         tail: list[Any] = [self._submodule(name) for name in self.stack.tail]
-        if tail and hidden.dtype == getattr(getattr(tail[-1], "weight", None), "dtype", None) == torch.float32:
-            for module in tail:
-                hidden = module(hidden)
-            return hidden
-        return self.replay_head(hidden)
+        if not tail or not self._tail_suffices(tail[-1], hidden):
+            return self.replay_head(hidden)
+        for module in tail:
+            hidden = module(hidden)
+        return hidden
+
+    def _tail_suffices(self, last: nn.Module, hidden: Tensor) -> bool:
+        # Elsewhere than in float32, where the tail was tried, the model may change precision between its modules, and
+        # hooks on the modules around them run with their forward alone.
+        dtype = getattr(getattr(last, "weight", None), "dtype", None)
+        if not hidden.dtype == dtype == torch.float32 or torch.is_autocast_enabled(hidden.device.type):
+            return False
+        module: Any = self.model
+        for name in self.stack.path.split("."):
+            if module._forward_hooks or module._forward_pre_hooks:
+                return False
+            module = module._modules[name]
+        return True
 
     def replay_head(self, hidden: Tensor) -> Tensor:
         """What `head` gives, by way of the model's own forward."""

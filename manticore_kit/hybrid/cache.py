@@ -1,5 +1,6 @@
 """The cache of a hybrid: one native cache per component, and a count of the tokens seen."""
 
+from torch import Tensor
 from transformers.cache_utils import Cache
 
 from manticore_kit.errors import ManticoreError
@@ -7,6 +8,9 @@ from manticore_kit.errors import ManticoreError
 
 class HybridCache(Cache):
     """Holds `caches[k]`, component k's own cache, and knows which blocks filled it.
+
+    `gated` are the projectors' maps, gated once for all tokens of a generation: like the keys and values beside them
+    they belong to the weights that the hybrid had when they were made.
 
     The layers of all caches are this cache's layers, so reordering for beams and repeating work on all at once. The
     length is counted here, since a component whose blocks do not run has none.
@@ -16,6 +20,7 @@ class HybridCache(Cache):
         super().__init__(layers=[layer for cache in caches for layer in cache.layers])
         self.caches = caches
         self.seen = 0
+        self.gated: dict[tuple, tuple[Tensor, Tensor]] = {}
         self._running: tuple | None = None
 
     def extend(self, tokens: int, running: tuple) -> None:
@@ -44,6 +49,7 @@ class HybridCache(Cache):
         """Empties every component's cache."""
         super().reset()
         self.seen, self._running = 0, None
+        self.gated.clear()
 
     @property
     def is_compileable(self) -> bool:

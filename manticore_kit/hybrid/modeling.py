@@ -286,9 +286,9 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         state = self._shared_embedding(starts, weights, rows) if shared else None
         *inner, last = self._layout.blocks
         for n in inner:
-            state = self._join(n, self._block(n, state, parts, starts, weights, rows, cache), weights, rows)
+            state = self._join(n, self._block(n, state, parts, starts, weights, rows, cache), weights, rows, cache)
         outputs = self._block(last, state, parts, starts, weights, rows, cache)
-        return (self._join(last, outputs, weights, rows), {}) if shared else (None, outputs)
+        return (self._join(last, outputs, weights, rows, cache), {}) if shared else (None, outputs)
 
     def _block(self, n: int, state, parts, starts: dict[int, Start], weights, rows, cache) -> dict[int, Tensor]:
         """What block n of each component that runs there leaves, of the shared `state` or of the component's own."""
@@ -296,32 +296,43 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         for k, start in starts.items():
             span = self._layout.spans[k][n]
             if _runs(rows, n, k):
-                entered = start.hidden if state is None else self._enter(n, k, state, start.hidden, weights, rows)
+                entered = start.hidden
+                if state is not None:
+                    entered = self._enter(n, k, state, start.hidden, weights, rows, cache)
                 left[k] = parts[k].run(start, entered, *span)
             elif cache is not None:
                 count_tokens(cache.caches[k], range(*span), start.hidden)
         return left
 
-    def _join(self, n: int, left: dict[int, Tensor], weights: Tensor, rows) -> Tensor:
+    def _join(self, n: int, left: dict[int, Tensor], weights: Tensor, rows, cache: HybridCache | None) -> Tensor:
         """The shared state after block n, of what its components left."""
-        terms = {k: self._project("out", n, k, h, self._layout.width, weights, rows) for k, h in left.items()}
+        width = self._layout.width
+        terms = {k: self._project("out", n, k, h, width, weights, rows, cache) for k, h in left.items()}
         return _mix(terms, weights[n], rows and rows[n])
 
     def _shared_embedding(self, starts: dict[int, Start], weights: Tensor, rows) -> Tensor:
         embedded = {k: fit(s.hidden, self._layout.width) for k, s in starts.items() if _runs(rows, 0, k)}
         return _mix(embedded, weights[0], rows and rows[0])
 
-    def _enter(self, n: int, k: int, state: Tensor, first: Tensor, weights: Tensor, rows) -> Tensor:
+    def _enter(self, n: int, k: int, state: Tensor, first: Tensor, weights: Tensor, rows, cache) -> Tensor:
         """The shared `state` as block n of component k reads it; `first` is a state of that component's own."""
-        entered = self._project("in", n, k, state, first.shape[-1], weights, rows)
+        entered = self._project("in", n, k, state, first.shape[-1], weights, rows, cache)
         return _as_expected(entered, first.dtype, rows, n - 1, k)
 
-    def _project(self, side: str, n: int, k: int, hidden: Tensor, width: int, weights: Tensor, rows) -> Tensor:
+    def _project(
+        self, side: str, n: int, k: int, hidden: Tensor, width: int, weights: Tensor, rows, cache: HybridCache | None
+    ) -> Tensor:
         fixed = None if rows is None else rows[n][k]
         if fixed == 1.0:  # nothing is left of the projector
             return fit(hidden, width)
-        projector: Any = self.projectors._modules[f"{side}_{n}_{k}"]
-        return project(projector, hidden, weights[n, k], fixed)
+        name = f"{side}_{n}_{k}"
+        projector: Any = self.projectors._modules[name]
+        if cache is None or fixed is None or torch.is_grad_enabled():
+            return project(projector, hidden, weights[n, k])
+        key = (name, fixed)
+        if key not in cache.gated:
+            cache.gated[key] = projector.gated(weights[n, k].to(projector.weight.dtype))
+        return project(projector, hidden, weights[n, k], cache.gated[key])
 
     def _logits(self, parts, state, outputs: dict[int, Tensor], weights: Tensor, rows, keep: int | Tensor) -> Tensor:
         row = 0 if self._layout.shared_ends else self._layout.blocks[-1]

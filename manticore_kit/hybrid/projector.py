@@ -17,7 +17,6 @@ class Projector(nn.Linear):
 
     def __init__(self, in_features: int, out_features: int, init: str = "identity"):
         self.init = init
-        self._kept: tuple[tuple, tuple[Tensor, Tensor]] | None = None
         super().__init__(in_features, out_features)
 
     def reset_parameters(self) -> None:
@@ -29,19 +28,8 @@ class Projector(nn.Linear):
             nn.init.eye_(self.weight)
             nn.init.zeros_(self.bias)
 
-    def gated(self, gate: Tensor, fixed: float | None) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the whole gated map; `fixed` is the gate as a number where it is not being trained."""
-        if fixed is None or torch.is_grad_enabled() or self.weight.is_inference() or torch.compiler.is_compiling():
-            self._kept = None  # what trains next may write past the versions
-            return self._gate(gate)
-        # One mixture serves many forwards, each token of a generation being one. Changes in place count as versions.
-        weight, bias = self.weight, self.bias
-        key = (fixed, weight.data_ptr(), weight._version, bias.data_ptr(), bias._version)
-        if self._kept is None or self._kept[0] != key:
-            self._kept = (key, self._gate(gate))
-        return self._kept[1]
-
-    def _gate(self, gate: Tensor) -> tuple[Tensor, Tensor]:
+    def gated(self, gate: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the whole gated map; `gate` is a scalar."""
         weight = (1 - gate) * self.weight
         weight.diagonal().add_(gate)
         return weight, (1 - gate) * self.bias
@@ -65,13 +53,13 @@ def fit(hidden: Tensor, width: int) -> Tensor:
     return hidden[..., :width] if own > width else F.pad(hidden, (0, width - own))
 
 
-def project(projector: Projector, hidden: Tensor, gate: Tensor, fixed: float | None) -> Tensor:
+def project(projector: Projector, hidden: Tensor, gate: Tensor, gated: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """The gated projection of `hidden` (batch, length, features).
 
-    `gate` is a scalar, and `fixed` the same as a number, or None while the gate is trained.
+    `gate` is a scalar; `gated` is what `projector.gated` gave for it, where that was kept.
     """
     hidden, gate = hidden.to(projector.weight.dtype), gate.to(projector.weight.dtype)
     if torch.is_autocast_enabled(hidden.device.type):  # states that pass by the projector keep their precision
         return (1 - gate) * projector(hidden) + gate * fit(hidden, projector.out_features)
     # Gating the map costs no more than its size, gating what goes through it grows with the tokens.
-    return F.linear(hidden, *projector.gated(gate, fixed))
+    return F.linear(hidden, *(gated or projector.gated(gate)))

@@ -15,13 +15,15 @@ from manticore_kit.hybrid.inputs import check_ids
 
 
 class SharedRun:
-    """Logits of one batch `input_ids` (batch, length) by `hybrid`, again and again as its mixture moves."""
+    """Logits of one batch `input_ids` (batch, length) by `hybrid`, again and again as its mixture moves.
+
+    Everything else about the hybrid must stay as it is, which is not checked.
+    """
 
     def __init__(self, hybrid, input_ids: Tensor):
         self.hybrid, self.input_ids = hybrid, input_ids
         self._starts: dict[int, Start] = {}
         self._kept: dict[tuple, tuple[tuple, Tensor]] = {}
-        self._weights_seen: tuple | None = None
 
     @torch.inference_mode()
     def logits(self) -> Tensor:
@@ -30,7 +32,6 @@ class SharedRun:
         The hybrid must be in evaluation mode. Raises `ManticoreError` for ids that a running component does not know.
         """
         hybrid, layout = self.hybrid, self.hybrid._layout
-        self._forget_if_trained()
         weights, rows = hybrid.mixture.weights, hybrid.mixture.weights.tolist()
         parts = [hybrid.component(k) for k in range(hybrid.num_components)]
         running = [k for k in range(len(parts)) if any(row[k] for row in rows)]
@@ -57,7 +58,7 @@ class SharedRun:
             if shared or n < layout.blocks[-1]:
 
                 def join(n=n, left=left) -> Tensor:
-                    return hybrid._join(n, left, weights, rows)
+                    return hybrid._join(n, left, weights, rows, None)
 
                 state = self._once(("state", n), (*before[:n], tuple(rows[n])), join)
         return hybrid._logits(parts, state, {} if shared else left, weights, rows, 0)
@@ -66,11 +67,3 @@ class SharedRun:
         if place not in self._kept or self._kept[place][0] != key:
             self._kept[place] = (key, make())
         return self._kept[place][1]
-
-    def _forget_if_trained(self) -> None:
-        mixture = self.hybrid.mixture.logits
-        seen = tuple((p.data_ptr(), p._version) for p in self.hybrid.parameters() if p is not mixture)
-        if seen != self._weights_seen:
-            self._starts.clear()
-            self._kept.clear()
-        self._weights_seen = seen

@@ -1,6 +1,7 @@
 """Sums weighted by a row of the mixture, in as few passes over memory as they take."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -10,9 +11,12 @@ from torch.nn import functional as F
 def weighted_sum(terms: Sequence[Tensor], weights: Sequence[Tensor], missing: float = 0.0) -> Tensor:
     """Σ_k weights[k] · terms[k], of terms (…, width_k) that may differ in width and scalar weights.
 
-    The sum is as wide as the widest term, and `missing` stands for what narrower terms lack. Gradients reach terms and
-    weights.
+    The sum is as wide as the widest term, and `missing` stands for what narrower terms lack. It has the precision to
+    which PyTorch promotes the terms together. Gradients reach terms and weights.
     """
+    if len({term.dtype for term in terms}) > 1:
+        dtype = reduce(torch.promote_types, (term.dtype for term in terms))
+        terms = [term.to(dtype) for term in terms]
     if torch.compiler.is_compiling():  # a compiler fuses the plain sum by itself
         width = max(term.shape[-1] for term in terms)
         padded = [F.pad(term, (0, width - term.shape[-1]), value=missing) for term in terms]

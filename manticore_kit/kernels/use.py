@@ -22,6 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad as fwAD
 from transformers.activations import NewGELUActivation
 
 from manticore_kit.kernels import compiled
@@ -97,8 +98,10 @@ class _Dispatcher:
 
 
 def _is_the_librarys(states: Tensor) -> bool:
-    # A compiled graph takes the library's associative scan and fuses what is written out.
-    return not states.is_cpu or torch.compiler.is_compiling() or _library_scan_wanted.get()
+    # A compiled graph takes the library's associative scan and fuses what is written out; forward-mode derivatives
+    # would get lost in compiled kernels.
+    derived = fwAD._current_level >= 0
+    return not states.is_cpu or derived or torch.compiler.is_compiling() or _library_scan_wanted.get()
 
 
 _library_gelu = NewGELUActivation.forward

@@ -339,9 +339,37 @@ def test_training_skips_blocks_of_weight_zero_and_gives_the_same_gradients(monke
             assert torch.allclose(skipped[name], parameter.grad, atol=1e-6)
 
 
-def test_a_projector_changed_past_autograd_is_not_remembered():
+def test_projectors_changed_past_autograd_are_not_remembered():
     hybrid = ManticoreForCausalLM.from_components(pair(), mixture=SOFT)
     before = logits(hybrid, ids())
-    hybrid(ids(), labels=ids()).loss.backward()
+    hybrid.generate(ids(), max_new_tokens=3)
     hybrid.projectors["in_1_0"].weight.data.mul_(2)
-    assert not torch.equal(logits(hybrid, ids()), before)
+    after = logits(hybrid, ids())
+    assert not torch.equal(after, before)
+    with torch.no_grad():
+        cached = hybrid(ids(), use_cache=True).logits
+    assert torch.allclose(cached, after, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("ends", ["own", "shared"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_hybrid_in_another_precision_trains(dtype, ends, turned):
+    models = pair()[::-1] if turned else pair()  # Mamba's head gives float32, whatever its weights are
+    hybrid = ManticoreForCausalLM.from_components(models, mixture=SOFT, ends=ends).to(dtype).train()
+    hybrid(ids(), labels=ids()).loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in hybrid.parameters())
+    assert hybrid.mixture.logits.grad.abs().min() > 0
+    assert logits(hybrid, ids()).dtype == torch.promote_types(dtype, torch.float32)
+
+
+def test_hooks_around_a_components_head_run():
+    hybrid = ManticoreForCausalLM.from_components(pair(), mixture=[[1, 0], [1, 0]])
+    own = hybrid.component_0
+
+    def steer(module, args, output):
+        output.last_hidden_state = 2 * output.last_hidden_state
+        return output
+
+    own.base_model.register_forward_hook(steer)
+    assert torch.equal(logits(hybrid, ids()), logits(own, ids()))

@@ -60,15 +60,16 @@ def test_only_what_the_new_mixture_changes_is_run_again(monkeypatch):
     assert ran_for[3] == [(1, 0), (2, 0), (2, 1)], "the first block never runs again"
 
 
-def test_weights_that_changed_are_noticed():
+@pytest.mark.parametrize("write", [lambda w: w.mul_(2), lambda w: w.data.mul_(2), lambda w: w.numpy().__imul__(2)])
+def test_live_losses_notice_weights_that_changed(write):
     hybrid, ids = make_hybrid(tiny("gpt2"), tiny("mamba"))
-    run = SharedRun(hybrid, ids)
-    before = run.logits()
+    live = LiveLosses(hybrid, ids)
+    before = live()
     with torch.no_grad():
-        hybrid.component_0.transformer.h[0].mlp.c_fc.weight.mul_(2)
-    after = run.logits()
+        write(hybrid.component_0.transformer.h[0].mlp.c_fc.weight.detach())
+    after = live()
     assert not torch.equal(after, before)
-    assert torch.equal(after, separate(hybrid, ids))
+    assert torch.equal(after, per_example_losses(hybrid, ids))
 
 
 def test_ids_that_a_component_does_not_know_are_refused():
