@@ -8,7 +8,6 @@ import os
 import re
 
 import pytest
-import torch
 
 EXCUSES = re.compile(r"\b(gpu|cuda|hub)\b", re.IGNORECASE)
 
@@ -38,19 +37,11 @@ def paths(request):
     if request.param == "fast":
         yield
         return
+    from plain_paths import plain_projection, plain_sum
+
     from manticore_kit.components import Component
     from manticore_kit.hybrid import modeling
-    from manticore_kit.hybrid.projector import fit
     from manticore_kit.kernels import library_scan
-
-    def plain_projection(projector, hidden, gate, gated=None):
-        hidden, gate = hidden.to(projector.weight.dtype), gate.to(projector.weight.dtype)
-        return (1 - gate) * projector(hidden) + gate * fit(hidden, projector.out_features)
-
-    def plain_sum(terms, weights, missing=0.0):
-        width = max(term.shape[-1] for term in terms)
-        padded = [torch.nn.functional.pad(term, (0, width - term.shape[-1]), value=missing) for term in terms]
-        return sum(weight.to(term.dtype) * term for weight, term in zip(weights, padded, strict=True))
 
     with pytest.MonkeyPatch.context() as patch, library_scan():
         patch.setattr(Component, "head", Component.replay_head)
