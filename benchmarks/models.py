@@ -69,3 +69,24 @@ def _heads(width: int) -> int:
 def _on(clock: Clock, loaded: Loaded) -> Loaded:
     loaded.component.model.to(clock.device)
     return loaded
+
+
+def scan_inputs(batch: int, channels: int, length: int, state: int, seed: int = 0) -> dict[str, Tensor]:
+    """Inputs with the sizes, signs and strides that a Mamba mixer hands to its scan."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def time_last(width: int) -> Tensor:
+        # The mixer's projections have the width last and are transposed for the scan.
+        return torch.randn(batch, length, width, generator=generator).transpose(1, 2)
+
+    inputs = {
+        "hidden_states": time_last(channels),
+        "dt": time_last(channels) - 4,  # softplus(-4) is about 0.02, a usual time step after initialisation
+        "A": -torch.arange(1.0, state + 1).repeat(channels, 1),
+        "B": time_last(state),
+        "C": time_last(state),
+        "D": torch.ones(channels),
+        "z": time_last(channels),
+        "delta_bias": torch.zeros(channels),
+    }
+    return {name: tensor.requires_grad_() for name, tensor in inputs.items()}

@@ -1,8 +1,8 @@
 """Memory that is freed stays with the process, so that the next forward need not ask the system for it again.
 
 PyTorch's CPU tensors come from the C library. By default glibc takes blocks of 32 MiB and more from the system each
-time and gives them back when they are freed, and the first touch of fresh memory costs more than the arithmetic
-that follows: a page fault and 4 KiB of zeros for every page.
+time and gives them back when they are freed, and the first touch of fresh memory is dear: a page fault and 4 KiB of
+zeros for every page. `docs/benchmarks.md` has the selective scan both ways.
 """
 
 import ctypes

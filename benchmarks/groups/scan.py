@@ -18,8 +18,8 @@ from transformers.models.mamba import modeling_mamba
 
 from benchmarks.clock import Clock
 from benchmarks.measure import measure, ratios
+from benchmarks.models import scan_inputs
 from benchmarks.rows import Row
-from benchmarks.selective_scan import make_inputs
 from manticore_kit.kernels import selective_scan
 
 CPU = Clock(torch.device("cpu"))
@@ -52,7 +52,7 @@ def rows(
 def _loop_over_ours(sizes: tuple[int, int, int, int], rounds: int, loop_rounds: int) -> dict[str, list[float]]:
     """The ratio in each round, of the forward and of forward with backward."""
     torch.set_num_threads(1)
-    inputs = make_inputs(*sizes)
+    inputs = scan_inputs(*sizes)
     loop = modeling_mamba.mamba_selective_scan
     scans = {"loop": getattr(loop, "library_function", loop), "ours": selective_scan}
     forward = measure({name: _forward(scan, inputs) for name, scan in scans.items()}, CPU, rounds)
@@ -77,7 +77,7 @@ def _in_a_plain_process(work: Callable, *arguments):
 
 def _growth(rounds: int, tokens: int, channels: int, state: int, lengths: Sequence[int]) -> Iterator[Row]:
     batches = {length: max(1, tokens // length) for length in lengths}
-    inputs = {n: make_inputs(batch, channels, n, state) for n, batch in batches.items()}
+    inputs = {n: scan_inputs(batch, channels, n, state) for n, batch in batches.items()}
     works = {str(n): _forward_and_backward(selective_scan, each) for n, each in inputs.items()}
     times = measure(works, CPU, rounds)
     per_token = {n: [1e6 * seconds / (n * batches[n]) for seconds in times[str(n)]] for n in lengths}
