@@ -2,22 +2,29 @@
 
 Rows are stored as softmax logits, in float32 whatever the rest of the hybrid is cast to, so no optimiser step can
 take them off the simplex. A weight of 0 is a logit of −∞: it is exactly 0, and stays 0 until it is set anew.
+
+A search may ask for Gumbel noise (DASH). It is drawn once for each forward in training, and never in evaluation.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from manticore_kit.errors import ManticoreError
 from manticore_kit.recipe import check_rows
 
 
 class Mixture(nn.Module):
-    """Mixture weights of `blocks` × `components`, uniform at first."""
+    """Mixture weights of `blocks` × `components`, uniform at first.
+
+    `temperature` is that of the Gumbel noise in training, None for no noise; it belongs to a search and is not saved.
+    """
 
     def __init__(self, blocks: int, components: int):
         super().__init__()
+        self.temperature: float | None = None
         self.logits = nn.Parameter(torch.zeros(blocks, components, dtype=torch.float32))
 
     def reset_parameters(self) -> None:
@@ -27,8 +34,19 @@ class Mixture(nn.Module):
 
     @property
     def weights(self) -> Tensor:
-        """(blocks, components), rows on the simplex, float32."""
+        """(blocks, components), rows on the simplex, float32, without noise."""
         return self.logits.softmax(dim=-1)
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether `draw` gives other weights each time."""
+        return self.training and self.temperature is not None
+
+    def draw(self) -> Tensor:
+        """The weights for one forward, (blocks, components): with fresh noise where this is a noisy search's training."""
+        if not self.is_noisy:
+            return self.weights
+        return F.gumbel_softmax(self.logits, tau=self.temperature, dim=-1)  # pyright: ignore[reportArgumentType]
 
     def set(self, rows: Sequence[Sequence[float]] | Tensor) -> None:
         """Moves the weights to `rows`; raises `ManticoreError` where they are not on the simplex."""

@@ -217,8 +217,10 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         without the numbers while they are trained: it would be compiled anew for each mixture.
         """
         logits = self.mixture.logits
-        weights = self.mixture.weights
+        weights = self.mixture.draw()
         if torch.compiler.is_compiling() and torch.is_grad_enabled() and logits.requires_grad:
+            return weights, None
+        if self.mixture.is_noisy and not logits.is_cpu:  # other numbers each time, not worth waiting for
             return weights, None
         if logits.is_cpu or logits.is_inference():  # in inference mode changes are not counted
             return weights, weights.tolist()
