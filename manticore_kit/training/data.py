@@ -1,0 +1,157 @@
+"""What a model is trained and judged on: windows of text on three sides of a split.
+
+- *Training windows*, in an order that the seed alone settles, so that it is the same for one process and for several.
+- *Search windows*, kept from the training text: a bilevel search takes its mixture steps on them, and choices after a
+  search are made on them.
+- *Held-out windows*, from other documents: losses are reported on them, and nothing is chosen by them.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from manticore_kit.errors import ManticoreError
+from manticore_kit.tasks.language import builtin_text
+from manticore_kit.tasks.language.own_text import windows_of
+from manticore_kit.training.settings import DataSettings
+
+IGNORED = -100  # the label that losses leave out, transformers' own
+_SPLIT_SEED = 0  # the search windows are the same in every run, whatever its own seed
+
+
+@dataclass(frozen=True)
+class Text:
+    """Windows of token ids, each (windows, length), by kind of text; `shares` say how kinds mix in training."""
+
+    train: dict[str, Tensor]
+    search: dict[str, Tensor]
+    held_out: dict[str, Tensor]
+    shares: dict[str, float]
+
+    @cached_property
+    def search_windows(self) -> Tensor:
+        """The search windows of all kinds, (windows, length)."""
+        return torch.cat(list(self.search.values()))
+
+    @cached_property
+    def held_out_windows(self) -> Tensor:
+        """The held-out windows of all kinds, (windows, length)."""
+        return torch.cat(list(self.held_out.values()))
+
+    def training_windows(self, count: int, seed: int) -> Tensor:
+        """`count` windows (count, length) in the order of `seed`, kinds mixed by their shares.
+
+        No window comes again before all of its kind were there.
+        """
+        rng = np.random.default_rng(seed)
+        kinds = list(self.shares)
+        kind_of = rng.choice(len(kinds), size=count, p=[self.shares[kind] for kind in kinds])
+        chosen = torch.empty(count, next(iter(self.train.values())).shape[1], dtype=torch.long)
+        for number, kind in enumerate(kinds):
+            places = np.flatnonzero(kind_of == number)
+            chosen[torch.from_numpy(places)] = self.train[kind][_passes(len(self.train[kind]), len(places), rng)]
+        return chosen
+
+
+class Examples(Dataset):
+    """Windows (examples, length) as a Trainer takes them; `labels` of the same shape, the windows unless given.
+
+    Raises `ManticoreError` where there is nothing to learn: no examples, or no label that counts.
+    """
+
+    def __init__(self, input_ids: Tensor, labels: Tensor | None = None):
+        labels = input_ids if labels is None else labels
+        if not isinstance(input_ids, Tensor) or input_ids.ndim != 2 or not len(input_ids):
+            given = f"shape {tuple(input_ids.shape)}" if isinstance(input_ids, Tensor) else type(input_ids).__name__
+            raise ManticoreError(
+                f"the training set is empty or not made of windows ({given}): give token ids (examples, length) with "
+                "at least one example."
+            )
+        if labels.shape != input_ids.shape:
+            raise ManticoreError(
+                f"labels have the shape {tuple(labels.shape)} and input_ids {tuple(input_ids.shape)}: a label belongs "
+                f"to each token ({IGNORED} where none is wanted)."
+            )
+        check_labels(labels)
+        self.input_ids, self.labels = input_ids, labels
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"input_ids": self.input_ids[index], "labels": self.labels[index]}
+
+
+def check_labels(labels: Tensor) -> None:
+    """Raises `ManticoreError` where no label counts: a token's label is read off the token before, the first never."""
+    if not (labels[..., 1:] != IGNORED).any():
+        raise ManticoreError(
+            f"every label is {IGNORED} (or stands on a first token, which nothing predicts), so there is no loss. Give "
+            "labels for the tokens to learn."
+        )
+
+
+def load_text(settings: DataSettings, tokenizer: Any) -> Text:
+    """The windows that `settings` name, as `tokenizer` cuts them.
+
+    Raises `ManticoreError` for files that cannot be read and for text too short for its split.
+    """
+    if settings.files is not None:
+        return _own_text(settings, tokenizer)
+    total = sum(settings.mix.values())
+    shares = {kind: share / total for kind, share in settings.mix.items() if share > 0}
+    train, search, held_out = {}, {}, {}
+    for kind, count in _split_count(settings.search, shares).items():
+        windows = builtin_text.token_windows(tokenizer, kind, "train", length=settings.length)  # pyright: ignore[reportArgumentType]
+        train[kind], search[kind] = _set_aside(windows, count, f"the built-in {kind}")
+    for kind, count in _split_count(settings.held_out, shares).items():
+        held_out[kind] = builtin_text.held_out(tokenizer, kind, length=settings.length, count=count)  # pyright: ignore[reportArgumentType]
+    return Text(train, search, held_out, shares)
+
+
+def _own_text(settings: DataSettings, tokenizer: Any) -> Text:
+    """Files of one's own are one kind; their last windows are held out, so that no passage is on both sides."""
+    parts = []
+    for name in settings.files or ():
+        try:
+            parts.append(Path(name).expanduser().read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ManticoreError(f"data.files: {name!r} cannot be read ({reason}). Name text files in UTF-8.") from None
+    windows = windows_of("\n".join(parts), tokenizer, length=settings.length)
+    rest = len(windows) - settings.held_out
+    if rest < 1:
+        raise ManticoreError(
+            f"data: the files have {len(windows)} windows of {settings.length} tokens, of which `held_out` takes "
+            f"{settings.held_out}: give more text, shorter windows or a smaller held-out set."
+        )
+    train, search = _set_aside(windows[:rest], settings.search, "the files")
+    return Text({"files": train}, {"files": search}, {"files": windows[rest:]}, {"files": 1.0})
+
+
+def _set_aside(windows: Tensor, count: int, what: str) -> tuple[Tensor, Tensor]:
+    if count >= len(windows):
+        raise ManticoreError(
+            f"data.search={count}: {what} has {len(windows)} training windows, so at most {len(windows) - 1} can be "
+            "kept for the search."
+        )
+    order = torch.from_numpy(np.random.default_rng(_SPLIT_SEED).permutation(len(windows)))
+    return windows[order[count:]], windows[order[:count]]
+
+
+def _split_count(count: int, shares: dict[str, float]) -> dict[str, int]:
+    """`count` by `shares`, whole numbers that add up to it; no kind is left without one as long as there are enough."""
+    edges = np.round(np.cumsum([0.0, *shares.values()]) * count).astype(int)
+    return dict(zip(shares, np.diff(edges).tolist(), strict=True))
+
+
+def _passes(pool: int, count: int, rng: np.random.Generator) -> Tensor:
+    """`count` numbers below `pool`: one random order after another."""
+    orders = [rng.permutation(pool) for _ in range(-(-count // pool))]
+    return torch.from_numpy(np.concatenate(orders)[:count] if orders else np.zeros(0, dtype=np.int64))
