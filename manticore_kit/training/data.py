@@ -1,9 +1,12 @@
 """What a model is trained and judged on: windows of text on three sides of a split.
 
 - *Training windows*, in an order that the seed alone settles, so that it is the same for one process and for several.
-- *Search windows*, kept from the training text: a bilevel search takes its mixture steps on them, and choices after a
-  search are made on them.
-- *Held-out windows*, from other documents: losses are reported on them, and nothing is chosen by them.
+- *Search windows*, which no weight is trained on: a bilevel search takes its mixture steps on them, and choices after
+  a search are made on them.
+- *Held-out windows*: losses are reported on them, and nothing is chosen by them.
+
+Of the built-in text, the zoo's models have learned from the training documents. So search and held-out windows are both
+from its held-out documents, which take turns to be one or the other.
 """
 
 from dataclasses import dataclass
@@ -22,7 +25,6 @@ from manticore_kit.tasks.language.own_text import windows_of
 from manticore_kit.training.settings import DataSettings
 
 IGNORED = -100  # the label that losses leave out, transformers' own
-_SPLIT_SEED = 0  # the search windows are the same in every run, whatever its own seed
 
 
 @dataclass(frozen=True)
@@ -107,16 +109,31 @@ def load_text(settings: DataSettings, tokenizer: Any) -> Text:
     total = sum(settings.mix.values())
     shares = {kind: share / total for kind, share in settings.mix.items() if share > 0}
     train, search, held_out = {}, {}, {}
-    for kind, count in _split_count(settings.search, shares).items():
-        windows = builtin_text.token_windows(tokenizer, kind, "train", length=settings.length)  # pyright: ignore[reportArgumentType]
-        train[kind], search[kind] = _set_aside(windows, count, f"the built-in {kind}")
-    for kind, count in _split_count(settings.held_out, shares).items():
-        held_out[kind] = builtin_text.held_out(tokenizer, kind, length=settings.length, count=count)  # pyright: ignore[reportArgumentType]
+    for kind in shares:
+        train[kind] = builtin_text.token_windows(tokenizer, kind, "train", length=settings.length)  # pyright: ignore[reportArgumentType]
+    for turn, (split, count) in enumerate((("search", settings.search), ("held_out", settings.held_out))):
+        for kind, share in _split_count(count, shares).items():
+            windows = _every_other_document(tokenizer, kind, turn, settings.length)
+            if share > len(windows):
+                raise ManticoreError(
+                    f"data.{split}={count} takes {share} windows of {settings.length} tokens from the built-in {kind}, "
+                    f"which has {len(windows)} for it: ask for fewer or shorter windows."
+                )
+            places = np.linspace(0, len(windows) - 1, share).round().astype(np.int64)
+            (search, held_out)[turn][kind] = windows[torch.from_numpy(places)]
     return Text(train, search, held_out, shares)
 
 
+def _every_other_document(tokenizer: Any, kind: str, turn: int, length: int) -> Tensor:
+    """Windows of every second of the built-in text's held-out documents, from number `turn` on."""
+    documents = builtin_text.documents(kind, "held-out")[turn::2]  # pyright: ignore[reportArgumentType]
+    encoded = tokenizer([document.text for document in documents], add_special_tokens=False, verbose=False)["input_ids"]
+    stream = torch.tensor([token for ids in encoded for token in (*ids, tokenizer.eos_token_id)])
+    return stream[: len(stream) // length * length].view(-1, length)
+
+
 def _own_text(settings: DataSettings, tokenizer: Any) -> Text:
-    """Files of one's own are one kind; their last windows are held out, so that no passage is on both sides."""
+    """Files of one's own are one kind; their last windows are held out, and those before them kept for the search."""
     parts = []
     for name in settings.files or ():
         try:
@@ -125,28 +142,18 @@ def _own_text(settings: DataSettings, tokenizer: Any) -> Text:
             reason = getattr(error, "strerror", None) or error
             raise ManticoreError(f"data.files: {name!r} cannot be read ({reason}). Name text files in UTF-8.") from None
     windows = windows_of("\n".join(parts), tokenizer, length=settings.length)
-    rest = len(windows) - settings.held_out
+    rest = len(windows) - settings.search - settings.held_out
     if rest < 1:
         raise ManticoreError(
             f"data: the files have {len(windows)} windows of {settings.length} tokens, of which `held_out` takes "
-            f"{settings.held_out}: give more text, shorter windows or a smaller held-out set."
+            f"{settings.held_out} and `search` {settings.search}: give more text, or shorter or fewer windows."
         )
-    train, search = _set_aside(windows[:rest], settings.search, "the files")
-    return Text({"files": train}, {"files": search}, {"files": windows[rest:]}, {"files": 1.0})
-
-
-def _set_aside(windows: Tensor, count: int, what: str) -> tuple[Tensor, Tensor]:
-    if count >= len(windows):
-        raise ManticoreError(
-            f"data.search={count}: {what} has {len(windows)} training windows, so at most {len(windows) - 1} can be "
-            "kept for the search."
-        )
-    order = torch.from_numpy(np.random.default_rng(_SPLIT_SEED).permutation(len(windows)))
-    return windows[order[count:]], windows[order[:count]]
+    train, search, held_out = windows.split([rest, settings.search, settings.held_out])
+    return Text({"files": train}, {"files": search}, {"files": held_out}, {"files": 1.0})
 
 
 def _split_count(count: int, shares: dict[str, float]) -> dict[str, int]:
-    """`count` by `shares`, whole numbers that add up to it; no kind is left without one as long as there are enough."""
+    """`count` by `shares`, in whole numbers that add up to it."""
     edges = np.round(np.cumsum([0.0, *shares.values()]) * count).astype(int)
     return dict(zip(shares, np.diff(edges).tolist(), strict=True))
 

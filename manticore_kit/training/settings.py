@@ -88,7 +88,7 @@ class DataSettings(_Strict):
     length: Annotated[int, Field(ge=2)] = Field(128, description="tokens of a window")
     held_out: Annotated[int, Field(ge=2)] = Field(128, description="windows that losses are reported on")
     search: Annotated[int, Field(ge=0)] = Field(
-        128, description="windows of the training text kept for the mixture's steps and for choices"
+        128, description="windows kept for the mixture's own steps (bilevel) and for choices after a search"
     )
 
     @field_validator("mix")
