@@ -1,0 +1,81 @@
+"""Trainings that are compared: one `Trial` says which model, `perform` trains it in a folder of its own.
+
+A process keeps the text and the tokenizer of its last trials, so that a pool of processes reads them once each.
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from manticore_kit.components.loading import load, load_tokenizer
+from manticore_kit.errors import ManticoreError
+from manticore_kit.hybrid.modeling import ManticoreForCausalLM
+from manticore_kit.training.after import discretised
+from manticore_kit.training.data import Text, load_text
+from manticore_kit.training.fit import fit
+from manticore_kit.training.run import Run
+from manticore_kit.training.settings import TrainingSettings
+
+Then = Literal["retrain", "discretise", "beam"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training, and what follows it.
+
+    `model` is a component (zoo name, hub id, folder), or the folder of a saved hybrid if `hybrid`. `mixture` are rows
+    to set first. `discrete` drops all that the mixture, then one-hot, does not use. `then` names what follows a search:
+    each a run of its own beside the first, of as many steps.
+    """
+
+    folder: Path
+    model: str
+    settings: TrainingSettings
+    hybrid: bool = False
+    mixture: tuple[tuple[float, ...], ...] | None = None
+    discrete: bool = False
+    then: tuple[Then, ...] = ()
+    keep_model: bool = field(default=False)
+
+
+def perform(trial: Trial) -> dict[str, Run]:
+    """The runs of `trial` by name: `keep`, and one for each of `then`. What is finished is read and not run again."""
+    names = ("keep", *trial.then)
+    runs = {name: Run(trial.folder / name) for name in names}
+    if all(run.is_finished for run in runs.values()):
+        return runs
+    text = _text(trial.settings.data.model_dump_json(), trial.model)
+    model = _model(trial)
+    needed = bool(trial.then)
+    runs["keep"] = fit(model, text, trial.settings, trial.folder / "keep", keep_model=trial.keep_model or needed)
+    afterwards = trial.settings.model_copy(update={"search": None})
+    for name in trial.then:
+        if name == "retrain":
+            again = _model(trial)
+            again.set_mixture(torch.tensor(runs["keep"].mixture))
+        else:
+            again = discretised(model, text.search_windows, "beam" if name == "beam" else "nearest")
+        runs[name] = fit(again, text, afterwards, trial.folder / name, keep_model=trial.keep_model)
+    return runs
+
+
+def _model(trial: Trial) -> Any:
+    if not trial.hybrid:
+        return load(trial.model).component.model
+    hybrid = ManticoreForCausalLM.from_pretrained(trial.model)
+    if trial.mixture is not None:
+        hybrid.set_mixture(trial.mixture)
+    return hybrid.discretize() if trial.discrete else hybrid
+
+
+@lru_cache(maxsize=4)
+def _text(data: str, model: str) -> Text:
+    from manticore_kit.training.settings import DataSettings
+
+    tokenizer = load_tokenizer(model)
+    if tokenizer is None:
+        raise ManticoreError(f"{model!r} has no tokenizer")
+    return load_text(DataSettings.model_validate_json(data), tokenizer)
