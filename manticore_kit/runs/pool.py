@@ -67,5 +67,7 @@ def run_trials(
 
 def _start() -> None:
     import torch
+    from transformers.utils.logging import disable_progress_bar
 
     torch.set_num_threads(1)
+    disable_progress_bar()

@@ -133,7 +133,8 @@ def _train(model, text, examples, settings: TrainingSettings, run: Run, progress
     journal = Journal(run.folder / "metrics.jsonl" if first else None, until=_step_of(last))
     with _interrupts() as interrupted:
         stopper = Stopper(lambda: interrupted() or (stop is not None and stop()))
-        recorder = Recorder(journal, text.held_out_windows, settings.evaluate_every or tenth, watch)
+        every = tenth if settings.evaluate_every is None else settings.evaluate_every
+        recorder = Recorder(journal, text.held_out_windows if every else None, every or tenth, watch)
         bar = ProgressBar(journal, progress) if progress else None
         own = [Stopwatch(work), recorder, stopper, *([bar] if bar else ()), *callbacks]
         was_training = {name: p.requires_grad for name, p in model.named_parameters()}

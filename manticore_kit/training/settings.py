@@ -116,7 +116,9 @@ class TrainingSettings(StrictFile):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     search: SearchSettings | None = Field(None, description="left out: the mixture stays as it is")
     data: DataSettings = Field(default_factory=lambda: DataSettings.model_validate({}))
-    evaluate_every: Count | None = Field(None, description="steps between held-out losses; left out: a tenth of all")
+    evaluate_every: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="steps between held-out losses; left out: a tenth of all; 0: those at the end only"
+    )
     checkpoint_every: Count | None = Field(None, description="steps between checkpoints; left out: a tenth of all")
     trainer: dict[str, JsonValue] = Field(default_factory=dict, description="further fields of TrainingArguments")
 

@@ -3,7 +3,7 @@
 A process keeps the text and the tokenizer of its last trials, so that a pool of processes reads them once each.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +11,12 @@ from typing import Any, Literal
 import torch
 
 from manticore_kit.components.loading import load, load_tokenizer
-from manticore_kit.errors import ManticoreError
 from manticore_kit.hybrid.modeling import ManticoreForCausalLM
 from manticore_kit.training.after import discretised
 from manticore_kit.training.data import Text, load_text
 from manticore_kit.training.fit import fit
 from manticore_kit.training.run import Run
-from manticore_kit.training.settings import TrainingSettings
+from manticore_kit.training.settings import DataSettings, TrainingSettings
 
 Then = Literal["retrain", "discretise", "beam"]
 
@@ -28,7 +27,8 @@ class Trial:
 
     `model` is a component (zoo name, hub id, folder), or the folder of a saved hybrid if `hybrid`. `mixture` are rows
     to set first. `discrete` drops all that the mixture, then one-hot, does not use. `then` names what follows a search:
-    each a run of its own beside the first, of as many steps.
+    each a run of its own beside the first, of as many steps. With `choosing`, losses are those on the search windows,
+    by which settings may be chosen.
     """
 
     folder: Path
@@ -38,7 +38,8 @@ class Trial:
     mixture: tuple[tuple[float, ...], ...] | None = None
     discrete: bool = False
     then: tuple[Then, ...] = ()
-    keep_model: bool = field(default=False)
+    keep_model: bool = False
+    choosing: bool = False
 
 
 def perform(trial: Trial) -> dict[str, Run]:
@@ -47,7 +48,9 @@ def perform(trial: Trial) -> dict[str, Run]:
     runs = {name: Run(trial.folder / name) for name in names}
     if all(run.is_finished for run in runs.values()):
         return runs
-    text = _text(trial.settings.data.model_dump_json(), trial.model)
+    text = text_of(trial)
+    if trial.choosing:
+        text = replace(text, held_out=text.search)
     model = _model(trial)
     needed = bool(trial.then)
     runs["keep"] = fit(model, text, trial.settings, trial.folder / "keep", keep_model=trial.keep_model or needed)
@@ -71,11 +74,11 @@ def _model(trial: Trial) -> Any:
     return hybrid.discretize() if trial.discrete else hybrid
 
 
-@lru_cache(maxsize=4)
-def _text(data: str, model: str) -> Text:
-    from manticore_kit.training.settings import DataSettings
+def text_of(trial: Trial) -> Text:
+    """The text that `trial` is trained and judged on."""
+    return _text(trial.settings.data.model_dump_json(), trial.model)
 
-    tokenizer = load_tokenizer(model)
-    if tokenizer is None:
-        raise ManticoreError(f"{model!r} has no tokenizer")
-    return load_text(DataSettings.model_validate_json(data), tokenizer)
+
+@lru_cache(maxsize=2)
+def _text(data: str, model: str) -> Text:
+    return load_text(DataSettings.model_validate_json(data), load_tokenizer(model))

@@ -1,0 +1,155 @@
+"""A hybrid against its parts at equal budgets, over several seeds: who takes part, and on what terms.
+
+- Every entrant sees the same windows in the same order at the same seed. A hybrid's step costs about two of a
+  component's, so each component also runs with twice the steps.
+- Each kind of entrant has the learning rate that was best for it on the search windows, from one grid, at a seed of its
+  own. Losses are reported on the held-out windows, by which nothing is chosen.
+- Ensembles are of the components that were fine-tuned at the same seed, which costs what a hybrid costs.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manticore_kit.analysis.surface import path_label
+from manticore_kit.baselines import ensemble_losses
+from manticore_kit.components.loading import load
+from manticore_kit.hybrid.building import build
+from manticore_kit.recipe import Recipe
+from manticore_kit.training.run import Run
+from manticore_kit.training.settings import LearningRates, SearchSettings, TrainingSettings
+from manticore_kit.training.trials import Trial
+
+# The seed of runs that choose a learning rate, none of those that are reported.
+CHOOSING_SEED = 1_000_000
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """Who takes part: a component, or the saved hybrid in the folder `model` (see `Trial`).
+
+    `rate_of` names the entrant whose learning rate it shares, `longer` multiplies the steps.
+    """
+
+    model: str
+    rate_of: str
+    hybrid: bool = False
+    mixture: tuple[tuple[float, ...], ...] | None = None
+    discrete: bool = False
+    search: SearchSettings | None = None
+    longer: int = 1
+    keep_model: bool = False
+
+    def trial(
+        self, folder: Path, settings: TrainingSettings, rate: float, *, mixture_rate: float | None = None
+    ) -> Trial:
+        """The training of this entrant in `folder` at learning rate `rate`, otherwise by `settings`."""
+        rates = {"components": rate, "projectors": rate, "embeddings": rate, "mixture": mixture_rate}
+        changes = {
+            "learning_rates": LearningRates.model_validate(rates),
+            "search": self.search,
+            "steps": settings.steps * self.longer,
+        }
+        return Trial(
+            folder,
+            self.model,
+            settings.model_copy(update=changes),
+            hybrid=self.hybrid,
+            mixture=self.mixture,
+            discrete=self.discrete,
+            keep_model=self.keep_model,
+        )
+
+
+def save_start(components: Sequence[str], folder: Path, *, blocks: int = 2, summed_width: bool = False) -> str:
+    """The folder of the aligned hybrid of `components`, made there unless it is there; `summed_width` is Σ d_k."""
+    if not (folder / "config.json").exists():
+        projector: dict[str, Any] = {"init": "aligned"}
+        if summed_width:
+            projector["width"] = sum(load(name).component.width for name in components)
+        data = {"components": [{"model": name} for name in components], "blocks": blocks, "projector": projector}
+        build(Recipe.parse(data)).save_pretrained(folder)
+    return str(folder)
+
+
+def entrants(
+    components: Sequence[str], start: str, one_block: str, wide: str, search: SearchSettings
+) -> dict[str, Entrant]:
+    """All that take part with two `components` and their saved hybrids: of two blocks, of one, and of summed width."""
+    chosen = {name: Entrant(name, name, keep_model=True) for name in components}
+    chosen |= {f"{name}, twice the steps": Entrant(name, name, longer=2) for name in components}
+    for path in ((0, 1), (1, 0)):
+        rows = tuple(tuple(float(k == picked) for k in range(2)) for picked in path)
+        label = f"frankenmerge {path_label(path, components)}"
+        chosen[label] = Entrant(start, label, hybrid=True, mixture=rows, discrete=True)
+    return chosen | {
+        "hybrid, uniform mixture": Entrant(start, "hybrid, uniform mixture", hybrid=True),
+        "hybrid, searched": Entrant(start, "hybrid, uniform mixture", hybrid=True, search=search, keep_model=True),
+        "wide hybrid, searched": Entrant(wide, "hybrid, uniform mixture", hybrid=True, search=search),
+        "one block, trained together": Entrant(one_block, "hybrid, uniform mixture", hybrid=True),
+    }
+
+
+def rate_trials(
+    takes_part: Mapping[str, Entrant], settings: TrainingSettings, rates: Iterable[float], folder: Path
+) -> dict[str, Trial]:
+    """A trial for each learning rate of each entrant that is not given another's."""
+    settings = settings.model_copy(update={"seed": CHOOSING_SEED})
+    return {
+        f"{name} at {rate:g}": replace(
+            entrant.trial(folder / f"rate-{rate:g}" / slug(name), settings, rate), choosing=True, keep_model=False
+        )
+        for name, entrant in takes_part.items()
+        if entrant.rate_of == name
+        for rate in rates
+    }
+
+
+def best_rates(results: Mapping[str, Mapping[str, Run]]) -> dict[str, float]:
+    """Of what the trials of `rate_trials` gave: the learning rate of the lowest loss for each entrant."""
+    tried: dict[str, dict[float, float]] = {}
+    for trial, runs in results.items():
+        name, _, rate = trial.rpartition(" at ")
+        tried.setdefault(name, {})[float(rate)] = runs["keep"].result["loss"]
+    return {name: min(losses, key=losses.__getitem__) for name, losses in tried.items()}
+
+
+def losses_over_seeds(runs: Sequence[Run]) -> NDArray:
+    """Held-out losses (seeds, examples) of the runs of one entrant, kinds of text one after another."""
+    return np.stack([np.concatenate(list(run.losses.values())) for run in runs])
+
+
+def ensembles(runs: Sequence[Sequence[Run]], windows: Any, file: Path) -> dict[str, NDArray]:
+    """Losses (seeds, examples) on `windows` of both ensembles of the components of `runs[seed]`; kept in `file`."""
+    if not file.exists():
+        found: dict[str, list[NDArray]] = {}
+        for trained in runs:
+            models = [load(str(run.folder / "model")).component.model for run in trained]
+            for kind in ("probabilities", "logits"):
+                losses = ensemble_losses(models, windows, of=kind)
+                found.setdefault(f"ensemble of {kind}", []).append(losses.double().numpy())
+        part = file.with_name(f".{file.stem}.part.npz")
+        np.savez_compressed(part, **{name: np.stack(rows) for name, rows in found.items()})  # pyright: ignore[reportArgumentType]
+        part.replace(file)
+    with np.load(file, allow_pickle=False) as kept:
+        return {name: kept[name] for name in kept.files}
+
+
+def told(title: str) -> Callable[[int, int, str], None]:
+    """A `progress` for `run_trials` that prints how far it is, each tenth."""
+
+    def tell(done: int, total: int, name: str) -> None:
+        if done == total or done * 10 // total > (done - 1) * 10 // total:
+            print(f"{title}: {done} of {total} trials", flush=True)
+
+    return tell
+
+
+def slug(name: str) -> str:
+    """`name` as part of a path."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("_")
