@@ -6,31 +6,33 @@ a list that was cut short is simply run again.
 
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from typing import Any
+from typing import Any, TypeVar
 
 from manticore_kit.errors import ManticoreError
+
+Name = TypeVar("Name", bound=Hashable)
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "GOMP_SPINCOUNT": "1000", "TOKENIZERS_PARALLELISM": "0"}
 
 
 def run_trials(
     function: Callable[[Any], Any],
-    trials: Mapping[str, Any],
+    trials: Mapping[Name, Any],
     *,
     workers: int | None = None,
     executor: Executor | None = None,
-    progress: Callable[[int, int, str], object] | None = None,
-) -> dict[str, Any]:
+    progress: Callable[[int, int, Name], object] | None = None,
+) -> dict[Name, Any]:
     """What `function` gives for each of the named `trials`, in their order.
 
     Trials run in `workers` processes (as many as there are cores, unless given), or in an `executor` of one's own;
     `progress(done, total, name)` is told of each as it ends. Both function and trials must be picklable. A trial that
     fails does not end the others; at the end `ManticoreError` says which failed and why.
     """
-    done: dict[str, Any] = {}
-    failed: dict[str, BaseException] = {}
+    done: dict[Name, Any] = {}
+    failed: dict[Name, BaseException] = {}
     own = executor is None
     pool = executor or ProcessPoolExecutor(
         workers or len(os.sched_getaffinity(0)), mp_context=multiprocessing.get_context("spawn"), initializer=_start

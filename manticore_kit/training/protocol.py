@@ -33,7 +33,8 @@ CHOOSING_SEED = 1_000_000
 class Entrant:
     """Who takes part: a component, or the saved hybrid in the folder `model` (see `Trial`).
 
-    `rate_of` names the entrant whose learning rate it shares, `longer` multiplies the steps.
+    `rate_of` names the entrant whose learning rate it shares, `mixture_rate` is that of its search, and `longer`
+    multiplies the steps.
     """
 
     model: str
@@ -42,14 +43,13 @@ class Entrant:
     mixture: tuple[tuple[float, ...], ...] | None = None
     discrete: bool = False
     search: SearchSettings | None = None
+    mixture_rate: float | None = None
     longer: int = 1
     keep_model: bool = False
 
-    def trial(
-        self, folder: Path, settings: TrainingSettings, rate: float, *, mixture_rate: float | None = None
-    ) -> Trial:
+    def trial(self, folder: Path, settings: TrainingSettings, rate: float) -> Trial:
         """The training of this entrant in `folder` at learning rate `rate`, otherwise by `settings`."""
-        rates = {"components": rate, "projectors": rate, "embeddings": rate, "mixture": mixture_rate}
+        rates = {"components": rate, "projectors": rate, "embeddings": rate, "mixture": self.mixture_rate}
         changes = {
             "learning_rates": LearningRates.model_validate(rates),
             "search": self.search,
@@ -78,21 +78,46 @@ def save_start(components: Sequence[str], folder: Path, *, blocks: int = 2, summ
 
 
 def entrants(
-    components: Sequence[str], start: str, one_block: str, wide: str, search: SearchSettings
+    components: Sequence[str], start: str, one_block: str, wide: str, search: SearchSettings, *, mixture_rate: float
 ) -> dict[str, Entrant]:
-    """All that take part with two `components` and their saved hybrids: of two blocks, of one, and of summed width."""
+    """All that take part with two `components` and their saved hybrids: of two blocks, of one, and of summed width.
+
+    Two hybrids are searched by `search` at `mixture_rate`.
+    """
     chosen = {name: Entrant(name, name, keep_model=True) for name in components}
     chosen |= {f"{name}, twice the steps": Entrant(name, name, longer=2) for name in components}
     for path in ((0, 1), (1, 0)):
         rows = tuple(tuple(float(k == picked) for k in range(2)) for picked in path)
         label = f"frankenmerge {path_label(path, components)}"
         chosen[label] = Entrant(start, label, hybrid=True, mixture=rows, discrete=True)
+    searched: dict[str, Any] = {"search": search, "mixture_rate": mixture_rate}
     return chosen | {
         "hybrid, uniform mixture": Entrant(start, "hybrid, uniform mixture", hybrid=True),
-        "hybrid, searched": Entrant(start, "hybrid, uniform mixture", hybrid=True, search=search, keep_model=True),
-        "wide hybrid, searched": Entrant(wide, "hybrid, uniform mixture", hybrid=True, search=search),
+        "hybrid, searched": Entrant(start, "hybrid, uniform mixture", hybrid=True, keep_model=True, **searched),
+        "wide hybrid, searched": Entrant(wide, "hybrid, uniform mixture", hybrid=True, **searched),
         "one block, trained together": Entrant(one_block, "hybrid, uniform mixture", hybrid=True),
     }
+
+
+# How mixture and weights take turns, in the table of searches: as published, and as DARTS was proposed.
+UPDATE_RULES = {
+    "simultaneous, single-level": {"updates": "simultaneous", "level": "single"},
+    "alternating, bilevel": {"updates": "alternating", "level": "bilevel"},
+}
+
+
+def search_trials(
+    start: str, settings: TrainingSettings, rate: float, mixture_rates: Mapping[str, float], folder: Path
+) -> dict[tuple[str, str], Trial]:
+    """A search of the hybrid in `start` for each method of `mixture_rates` and update rule, and both retrainings."""
+    found = {}
+    for method, mixture_rate in mixture_rates.items():
+        for rule, updates in UPDATE_RULES.items():
+            search = SearchSettings.model_validate({"method": method, **updates})
+            entrant = Entrant(start, "", hybrid=True, search=search, mixture_rate=mixture_rate)
+            trial = entrant.trial(folder / slug(f"{method} {rule}") / f"seed-{settings.seed}", settings, rate)
+            found[method, rule] = replace(trial, then=("retrain", "discretise"))
+    return found
 
 
 def rate_trials(
@@ -140,10 +165,10 @@ def ensembles(runs: Sequence[Sequence[Run]], windows: Any, file: Path) -> dict[s
         return {name: kept[name] for name in kept.files}
 
 
-def told(title: str) -> Callable[[int, int, str], None]:
+def told(title: str) -> Callable[[int, int, Any], None]:
     """A `progress` for `run_trials` that prints how far it is, each tenth."""
 
-    def tell(done: int, total: int, name: str) -> None:
+    def tell(done: int, total: int, name: Any) -> None:
         if done == total or done * 10 // total > (done - 1) * 10 // total:
             print(f"{title}: {done} of {total} trials", flush=True)
 
