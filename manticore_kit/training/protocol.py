@@ -66,15 +66,27 @@ class Entrant:
         )
 
 
-def save_start(components: Sequence[str], folder: Path, *, blocks: int = 2, summed_width: bool = False) -> str:
-    """The folder of the aligned hybrid of `components`, made there unless it is there; `summed_width` is Σ d_k."""
+def save_start(
+    components: Sequence[str], folder: Path, *, blocks: int = 2, ends: str = "own", projector: Mapping | None = None
+) -> str:
+    """The folder of a hybrid of `components` as a recipe builds it (aligned unless `projector` says otherwise).
+
+    It is made there unless it is there already.
+    """
     if not (folder / "config.json").exists():
-        projector: dict[str, Any] = {"init": "aligned"}
-        if summed_width:
-            projector["width"] = sum(load(name).component.width for name in components)
-        data = {"components": [{"model": name} for name in components], "blocks": blocks, "projector": projector}
+        data = {
+            "components": [{"model": name} for name in components],
+            "blocks": blocks,
+            "ends": ends,
+            "projector": dict(projector or {"init": "aligned"}),
+        }
         build(Recipe.parse(data)).save_pretrained(folder)
     return str(folder)
+
+
+def summed_width(components: Sequence[str]) -> int:
+    """Σ d_k, the shared width at which an aligned start loses nothing between blocks."""
+    return sum(load(name).component.width for name in components)
 
 
 def entrants(
