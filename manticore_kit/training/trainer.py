@@ -123,6 +123,9 @@ class PartsTrainer(Trainer):
 
     # ----------------------------------------------------------------------------------------------- checkpoints
 
+    def _issue_warnings_after_load(self, load_result) -> None:
+        """Says nothing of tied weights, which a checkpoint holds once."""
+
     def _save_checkpoint(self, model, trial) -> None:
         """Writes a checkpoint, and drops the one before only when the new one is complete."""
         folder = self._folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
