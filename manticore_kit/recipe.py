@@ -48,11 +48,22 @@ class ComponentSpec(_Strict):
 class ProjectorSpec(_Strict):
     """How states pass between blocks of different components."""
 
-    kind: Literal["linear"] = "linear"
+    kind: Literal["linear", "linear_skip", "low_rank", "two_layer"] = "linear"
     init: Literal["aligned", "identity", "random"] = "aligned"
     width: Annotated[int, Field(ge=1)] | None = Field(
         None, description="shared width; left out: the widest component's"
     )
+    rank: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="of low_rank projectors; left out: an eighth of the shared width"
+    )
+
+    @model_validator(mode="after")
+    def _rank_of_low_rank(self) -> Self:
+        if self.rank is not None and self.kind != "low_rank":
+            raise ValueError(
+                f"rank is {self.rank}, but the kind is {self.kind!r}: only low_rank projectors have a rank"
+            )
+        return self
 
 
 class Recipe(StrictFile):

@@ -10,7 +10,7 @@ from manticore_kit.hybrid.projector import fit
 
 def plain_projection(projector, hidden, gate, gated=None):
     """A gated projection, in the words of `manticore_kit.hybrid.projector`."""
-    hidden, gate = hidden.to(projector.weight.dtype), gate.to(projector.weight.dtype)
+    hidden, gate = hidden.to(projector.dtype), gate.to(projector.dtype)
     return (1 - gate) * projector(hidden) + gate * fit(hidden, projector.out_features)
 
 

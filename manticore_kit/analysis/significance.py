@@ -6,6 +6,7 @@ p-value from flipping the signs of the differences at random; neither assumes a 
 independent: windows of one document are not quite, and neighbours should then be averaged first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ _NUMBERS_AT_A_TIME = 4_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean loss in nats per token with its bootstrap interval over examples."""
+    """A mean loss in nats per token with its bootstrap interval."""
 
     mean: float
     low: float
@@ -57,8 +58,8 @@ class Difference:
         return "better" if self.mean < 0 else "worse"
 
     def __str__(self) -> str:
-        p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
-        return f"{_signed(self.mean)} nats/token [{_signed(self.low)}, {_signed(self.high)}], {p}"
+        interval = f"[{signed(self.low)}, {signed(self.high)}]"
+        return f"{signed(self.mean)} nats/token {interval}, {format_p(self.p_value)}"
 
 
 def mean_interval(a: ArrayLike, *, confidence: float = 0.95, seed: int = 0) -> Interval:
@@ -87,6 +88,15 @@ def paired_difference(
         )
     difference = a - b
     low, high = bootstrap_intervals(difference[None], confidence=confidence, seed=seed, resamples=resamples)
+    p_value = sign_flip_p_value(difference, seed=seed, resamples=resamples)
+    return Difference(float(difference.mean()), float(low[0]), float(high[0]), p_value, confidence)
+
+
+def sign_flip_p_value(difference: NDArray[np.floating], *, seed: int = 0, resamples: int = RESAMPLES) -> float:
+    """The two-sided p-value of "the differences (examples,) are as likely of either sign", by flipping signs.
+
+    Exact where all 2^examples flips are fewer than `resamples`; otherwise never below 2 / (resamples + 1).
+    """
     test = permutation_test(
         (difference,),
         np.mean,
@@ -96,7 +106,21 @@ def paired_difference(
         vectorized=True,
         rng=np.random.default_rng(seed),
     )
-    return Difference(float(difference.mean()), float(low[0]), float(high[0]), float(test.pvalue), confidence)
+    return float(test.pvalue)
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.floating]:
+    """`p_values` (tests,) adjusted for being tested together, in their order (Holm 1979).
+
+    Rejecting where an adjusted one is below a level keeps the chance of *any* false rejection below that level,
+    however the tests depend on each other.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    adjusted = np.empty_like(p)
+    adjusted[order] = stepped
+    return adjusted
 
 
 def bootstrap_intervals(
@@ -106,22 +130,38 @@ def bootstrap_intervals(
 
     All rows see the same resampled examples.
     """
-    interval = bootstrap(
+    low, high = np.quantile(
+        bootstrap_means(rows, seed=seed, resamples=resamples), [(1 - confidence) / 2, (1 + confidence) / 2], axis=-1
+    )
+    return low, high
+
+
+def bootstrap_means(
+    rows: NDArray[np.floating], *, seed: int | Sequence[int] = 0, resamples: int = RESAMPLES
+) -> NDArray[np.floating]:
+    """The means of each row of `rows` (rows, n) over resamples of its n values: (rows, resamples).
+
+    All rows see the same resamples.
+    """
+    return bootstrap(
         (rows,),
         np.mean,
         axis=-1,
         n_resamples=resamples,
         batch=max(1, _NUMBERS_AT_A_TIME // rows.size),
-        confidence_level=confidence,
         method="percentile",  # the others divide by the spread, which is 0 for a row against itself
         rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return interval.low, interval.high
+    ).bootstrap_distribution
+
+
+def check_confidence(confidence: float) -> None:
+    """Raises `ManticoreError` unless `confidence` lies between 0 and 1."""
+    if not 0 < confidence < 1:
+        raise ManticoreError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95")
 
 
 def _checked(losses: ArrayLike, name: str, confidence: float) -> NDArray[np.floating]:
-    if not 0 < confidence < 1:
-        raise ManticoreError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95")
+    check_confidence(confidence)
     array = np.asarray(losses, dtype=np.float64)
     if array.ndim != 1 or len(array) < 2:
         raise ManticoreError(f"{name} of shape {array.shape}: give one loss for each of at least two examples")
@@ -133,7 +173,12 @@ def _checked(losses: ArrayLike, name: str, confidence: float) -> NDArray[np.floa
     return array
 
 
-def _signed(value: float) -> str:
-    """Three decimals with a real minus sign, and no sign on a zero."""
-    text = f"{abs(value):.3f}"
+def format_p(p_value: float) -> str:
+    """A p-value as it is printed: "p = 0.034", "p < 0.001"."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+def signed(value: float, decimals: int = 3) -> str:
+    """`value` to some decimals with a real minus sign, and no sign on a zero."""
+    text = f"{abs(value):.{decimals}f}"
     return "−" + text if value < 0 and float(text) else text

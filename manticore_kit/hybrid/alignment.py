@@ -62,9 +62,11 @@ def align(hybrid, input_ids: Tensor, width: int | None = None) -> None:
     finally:
         hybrid.train(was_training)
     # Nothing was changed until here, so an error before leaves the hybrid as it was.
-    hybrid.reset_projectors(chosen, "identity")
+    with torch.random.fork_rng():
+        torch.manual_seed(hybrid.recipe.seed)  # some kinds have weights that no closed form sets
+        hybrid.reset_projectors(chosen, "identity")
     hybrid.config.recipe["projector"] = {
-        "kind": "linear",
+        **hybrid.config.recipe["projector"],
         "init": "aligned",
         "width": None if width is None else chosen,
     }

@@ -18,6 +18,7 @@ from manticore_kit.errors import ManticoreError
 from manticore_kit.hybrid.configuration import ManticoreConfig
 from manticore_kit.hybrid.inputs import check_width
 from manticore_kit.hybrid.modeling import ManticoreForCausalLM
+from manticore_kit.hybrid.projector import check_rank
 from manticore_kit.recipe import ComponentSpec, Recipe
 
 # Text for the aligned start: windows of each kind, and their length in tokens. 8,192 tokens together.
@@ -101,9 +102,12 @@ def assemble(
         spec.cuts = edges
     first = components[0].model.config.get_text_config(decoder=True)
     width = check_width(recipe.projector.width, [c.width for c in components], "projector.width")
+    check_rank(recipe.projector.rank, [c.width for c in components])
     config = ManticoreConfig(
         components=[_entry(c, edges) for c, edges in zip(components, cuts, strict=True)],
         ends=recipe.ends,
+        projector_kind=recipe.projector.kind,
+        projector_rank=recipe.projector.rank,
         projector_init="random" if recipe.projector.init == "random" else "identity",
         width=width,
         vocab_size=max(c.vocab_size for c in components),

@@ -20,7 +20,7 @@ class HybridCache(Cache):
         super().__init__(layers=[layer for cache in caches for layer in cache.layers])
         self.caches = caches
         self.seen = 0
-        self.gated: dict[tuple, tuple[Tensor, Tensor]] = {}
+        self.gated: dict[tuple, tuple[Tensor, Tensor] | None] = {}
         self._running: tuple | None = None
 
     def extend(self, tokens: int, running: tuple) -> None:

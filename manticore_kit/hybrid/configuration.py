@@ -10,6 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from manticore_kit.components.refusals import refuse_unsuitable
 from manticore_kit.components.replay import Stack
 from manticore_kit.errors import ManticoreError
+from manticore_kit.hybrid.projector import KINDS
 
 
 @strict
@@ -20,7 +21,8 @@ class ManticoreConfig(PreTrainedConfig):
     `attention` implementation, the `cuts` (first layer of each block after the first), the `stack` (see
     `manticore_kit.components.Stack`) and what is `kept` of it after discretisation: the numbers of its `layers`, and
     whether its `embedding` and `head` are there. `recipe` is the recipe that the hybrid was built from, less its
-    mixture, which lives in the weights.
+    mixture, which lives in the weights. Projectors are as in `manticore_kit.hybrid.projector`; a `projector_rank` of
+    None is that module's share of the width.
     """
 
     model_type = "manticore"
@@ -28,7 +30,9 @@ class ManticoreConfig(PreTrainedConfig):
 
     components: list[dict] | tuple[dict, ...] = ()
     ends: str = "own"
+    projector_kind: str = "linear"
     projector_init: str = "identity"
+    projector_rank: int | None = None
     width: int = 0
     vocab_size: int = 0
     recipe: dict[str, Any] | None = None
@@ -141,6 +145,11 @@ def check_entries(config: ManticoreConfig, *, loaded: bool) -> None:
         raise ManticoreError(
             f"The configuration of this hybrid is damaged: components {names}, of {depths} layers, with blocks at "
             f"{edges} and ends {config.ends!r}. Save the hybrid anew."
+        )
+    if config.projector_kind not in KINDS:
+        raise ManticoreError(
+            f"The configuration of this hybrid names projectors of kind {config.projector_kind!r}, and this version "
+            f"knows {', '.join(KINDS)}. Use the version that saved it, or a newer one."
         )
     for name, entry, implementation in zip(names, config.components, attention, strict=True):
         if not loaded:

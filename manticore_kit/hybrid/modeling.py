@@ -38,7 +38,7 @@ from manticore_kit.hybrid.configuration import (
 from manticore_kit.hybrid.discretisation import discretize, hollow_out
 from manticore_kit.hybrid.inputs import check_ids
 from manticore_kit.hybrid.mixture import Mixture
-from manticore_kit.hybrid.projector import Projector, fit, project
+from manticore_kit.hybrid.projector import Projector, fit, new_projector, project
 from manticore_kit.hybrid.weighted_sum import weighted_sum
 from manticore_kit.kernels import install_for
 from manticore_kit.recipe import Recipe
@@ -104,9 +104,9 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         """A hybrid of models, or of whatever `manticore_kit.components.load` takes.
 
         `cuts[k]` are the layers at which component k's blocks after the first start; left out, every component is
-        cut into `blocks` nearly equal parts. `projector` holds `init` (`identity`, the default here, `random` or
-        `aligned`) and `width`; `mixture` is a row per block, uniform where it is left out. A model that is given loaded
-        shares its weights with the hybrid.
+        cut into `blocks` nearly equal parts. `projector` holds what a recipe's does: `kind`, `init` (here `identity`
+        where it is left out), `width` and `rank`. `mixture` is a row per block, uniform where it is left out. A model
+        that is given loaded shares its weights with the hybrid.
         """
         from manticore_kit.hybrid.building import from_components
 
@@ -128,19 +128,23 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         return loaded
 
     def reset_projectors(self, width: int, init: str = "identity") -> None:
-        """New projectors to the shared `width`, wherever states pass between blocks of different components."""
+        """New projectors to the shared `width`, wherever states pass between blocks of different components.
+
+        Their kind and rank are those of the configuration; `init` is `identity` or `random`.
+        """
         config = self.config
         self.config.width, self.config.projector_init = width, init
         self.projectors.clear()
         last, shared = config.num_blocks - 1, config.ends == "shared"
+        kind, rank = config.projector_kind, config.projector_rank
         needed = [] if self.is_discretised else range(config.num_blocks)
         for n in needed:
             for k in range(self.num_components):
                 own = self.component(k).width
                 if n > 0 or shared:
-                    self.projectors[f"in_{n}_{k}"] = Projector(width, own, init)
+                    self.projectors[f"in_{n}_{k}"] = new_projector(kind, width, own, init, rank)
                 if n < last or shared:
-                    self.projectors[f"out_{n}_{k}"] = Projector(own, width, init)
+                    self.projectors[f"out_{n}_{k}"] = new_projector(kind, own, width, init, rank)
         vocabularies = [self.component(k).vocab_size for k in range(self.num_components)]
         self._layout = Layout.of(config, vocabularies)  # pyright: ignore[reportArgumentType]
         reference = next(self.component(0).model.parameters())
@@ -333,7 +337,7 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
             return project(projector, hidden, weights[n, k])
         key = (name, fixed)
         if key not in cache.gated:
-            cache.gated[key] = projector.gated(weights[n, k].to(projector.weight.dtype))
+            cache.gated[key] = projector.gated(weights[n, k].to(projector.dtype))
         return project(projector, hidden, weights[n, k], cache.gated[key])
 
     def _logits(self, parts, state, outputs: dict[int, Tensor], weights: Tensor, rows, keep: int | Tensor) -> Tensor:
