@@ -221,10 +221,8 @@ def _pair(
     a, b = arrays[name], arrays[reference]
     by_example = a.mean(axis=0) - b.mean(axis=0)
     mean, spread = float(by_example.mean()), float(by_example.std(ddof=1))
-    if spread == 0:
-        effect = float(np.copysign(np.inf, mean)) if mean else 0.0
-    else:
-        effect = mean / spread
+    unmoved = float(np.copysign(np.inf, mean)) if mean else 0.0
+    effect = mean / spread if spread else unmoved
     over_seeds = [array.mean(axis=1) for array in (a, b)]
     if len(a) == len(b):
         differences = over_seeds[0] - over_seeds[1]

@@ -60,8 +60,8 @@ def as_frankenmerge(hybrid: ManticoreForCausalLM, path: Sequence[int]) -> Mantic
     blocks, components = hybrid.mixture.logits.shape
     if len(path) != blocks or not all(k in range(components) for k in path):
         raise ManticoreError(
-            f"path is {path!r}: give a number from 0 to {components - 1} for each of the {blocks} blocks, the component "
-            f"that it is taken from, such as {tuple(n % components for n in range(blocks))}"
+            f"path is {path!r}: give a number from 0 to {components - 1} for each of the {blocks} blocks, the "
+            f"component that it is taken from, such as {tuple(n % components for n in range(blocks))}"
         )
     with mixture_put_back(hybrid):
         hybrid.set_mixture(one_hot_rows(path, components))

@@ -43,7 +43,7 @@ class Mixture(nn.Module):
         return self.training and self.temperature is not None
 
     def draw(self) -> Tensor:
-        """The weights for one forward, (blocks, components): with fresh noise where this is a noisy search's training."""
+        """The weights for one forward, (blocks, components), with fresh noise in the training of a noisy search."""
         if not self.is_noisy:
             return self.weights
         return F.gumbel_softmax(self.logits, tau=self.temperature, dim=-1)  # pyright: ignore[reportArgumentType]
