@@ -85,6 +85,29 @@ def build(
     print(out)
 
 
+_SOURCE = typer.Argument(help="A recipe in YAML, or the folder of a saved hybrid.")
+_PLAN = typer.Argument(help="What to do, in YAML: docs/training.md.")
+_RUN = typer.Option("-o", "--out", help="The run's folder, new or the same again.")
+
+
+@app.command()
+def train(source: Annotated[Path, _SOURCE], plan: Annotated[Path, _PLAN], out: Annotated[Path, _RUN]) -> None:
+    """Train a hybrid; its mixture stays as it is.
+
+    Started again with the same folder, it goes on where it stopped. The folder is the last line printed.
+    """
+    _train_or_search(source, plan, out, "train")
+
+
+@app.command()
+def search(source: Annotated[Path, _SOURCE], plan: Annotated[Path, _PLAN], out: Annotated[Path, _RUN]) -> None:
+    """Search a hybrid's mixture while it trains, and do what is to follow.
+
+    Started again with the same folder, it goes on where it stopped. The folder is the last line printed.
+    """
+    _train_or_search(source, plan, out, "search")
+
+
 @app.command()
 def report(
     notebook: Annotated[str, typer.Argument(help="A path, or a name under notebooks/.")],
@@ -138,6 +161,50 @@ def zoo_build(
 
     for folder in zoo.build(names, out):
         print(folder)
+
+
+def _train_or_search(source: Path, plan: Path, out: Path, what: str) -> None:
+    from manticore_kit.training.plan import Plan
+
+    steps = Plan.from_yaml(plan)
+    if (steps.search is None) == (what == "search"):
+        hint = (
+            "add `search: {method: gaea}`, or use `manticore train`" if what == "search" else "use `manticore search`"
+        )
+        raise ManticoreError(f"{plan}: {'no search' if what == 'search' else 'a search'} is in this plan; {hint}")
+    from manticore_kit.training import workflow  # takes seconds
+    from manticore_kit.training.fit import is_first_process
+
+    _hide_loading_bars()
+    first = is_first_process()
+    do = workflow.search if what == "search" else workflow.train
+    run = do(source, steps, out, progress=True, say=print if first else _say_nothing)
+    if first:
+        _print_aligned(_facts_of_run(run))
+        print(run.folder)
+
+
+def _say_nothing(text: str) -> None:
+    pass
+
+
+def _facts_of_run(run) -> list[tuple[str, str]]:
+    from manticore_kit.analysis.units import perplexity
+
+    result = run.result
+    losses = ", ".join(f"{kind} {loss:.4f}" for kind, loss in result["held_out"].items())
+    facts = [
+        (
+            "held-out loss",
+            f"{result['loss']:.4f} nats per token, perplexity {perplexity(result['loss']):.4g} ({losses})",
+        )
+    ]
+    for n, row in enumerate(result["mixture"] or [], start=1):
+        facts.append((f"block {n}", ", ".join(f"{w:.3f}" for w in row)))
+    spent = (
+        f"{result['steps']} steps, {result['seconds']:.0f} s ({result['processor_seconds']:.0f} s of processor time)"
+    )
+    return [*facts, ("spent", spent)]
 
 
 def _check_room_for_hybrid(folder: Path, overwrite: bool) -> None:

@@ -64,12 +64,15 @@ def fit(
     run = Run(folder)
     try:
         _claim(run, settings, model, identity)
+        processes = PartialState()
+        processes.wait_for_everyone()
         if run.is_finished:
             _take_weights(model, run)
             return run
         _train(model, text, Examples(order), settings, run, progress, watch, stop, callbacks)
-        if _is_first_process():
+        if is_first_process():
             _finish(model, text, settings, run, keep_model)
+        processes.wait_for_everyone()
     except OSError as error:
         raise ManticoreError(
             f"{folder}: the run could not be written ({error}). What is there stays; free some space, and start the "
@@ -108,7 +111,7 @@ def _claim(run: Run, settings: TrainingSettings, model: Any, identity: str) -> N
                 "remove that one."
             )
         return
-    if not _is_first_process():
+    if not is_first_process():
         return
     if run.folder.exists() and any(run.folder.iterdir()):
         raise ManticoreError(f"{run.folder} exists and holds no run; name a folder that is new or empty.")
@@ -121,13 +124,14 @@ def _claim(run: Run, settings: TrainingSettings, model: Any, identity: str) -> N
 
 
 def _train(model, text, examples, settings: TrainingSettings, run: Run, progress, watch, stop, callbacks) -> None:
-    first = _is_first_process()
+    first = is_first_process()
     work = run.folder / "checkpoints"
     arguments = _arguments(settings, work)
     tenth = -(-settings.steps // 10)
     if first:
         work.mkdir(parents=True, exist_ok=True)
         _drop_incomplete(work)
+    PartialState().wait_for_everyone()
     found = checkpoints(work)
     last = found[-1] if found else None
     journal = Journal(run.folder / "metrics.jsonl" if first else None, until=_step_of(last))
@@ -259,7 +263,8 @@ def _step_of(checkpoint: Path | None) -> int:
     return -1 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
+    """Whether this is the process that writes, of several."""
     return PartialState().is_main_process
 
 

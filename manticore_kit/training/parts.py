@@ -3,7 +3,7 @@
 Embeddings are the token tables and the heads' output matrices. A model that is no hybrid has components and embeddings.
 """
 
-from typing import get_args
+from typing import Any, get_args
 
 from torch import nn
 
@@ -51,6 +51,6 @@ def _part(name: str, is_table: bool) -> Part:
 
 
 def _tables(model: nn.Module) -> set[int]:
-    components = [child for name, child in model.named_children() if name.startswith("component_")] or [model]
+    components: list[Any] = [child for name, child in model.named_children() if name.startswith("component_")] or [model]
     modules = [get() for part in components for get in (part.get_input_embeddings, part.get_output_embeddings)]
     return {id(module.weight) for module in modules if isinstance(getattr(module, "weight", None), nn.Parameter)}

@@ -50,11 +50,13 @@ class SettingsError(ManticoreError):
     """Settings that cannot be used; the message lists every field at fault."""
 
 
-class _Strict(Strict):
+class SettingsPart(Strict):
+    """A part of the settings."""
+
     error = SettingsError
 
 
-class LearningRates(_Strict):
+class LearningRates(SettingsPart):
     """Peak learning rate of each part; 0 freezes it. The defaults for text are the paper's (section 4)."""
 
     components: Rate = 2e-4
@@ -65,7 +67,7 @@ class LearningRates(_Strict):
     )
 
 
-class SearchSettings(_Strict):
+class SearchSettings(SettingsPart):
     """How mixture weights are searched (paper, section 3; ablation of the updates in its Table 4)."""
 
     method: Literal["darts", "gaea", "dash"] = "darts"
@@ -78,7 +80,7 @@ class SearchSettings(_Strict):
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(1.0, description="of DASH's Gumbel noise")
 
 
-class DataSettings(_Strict):
+class DataSettings(SettingsPart):
     """Which text: the built-in one in a mix of its kinds, or files of one's own."""
 
     files: list[str] | None = Field(None, min_length=1, description="text files (UTF-8); left out: the built-in text")
