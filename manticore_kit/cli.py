@@ -173,7 +173,7 @@ def _train_or_search(source: Path, plan: Path, out: Path, what: str) -> None:
         )
         raise ManticoreError(f"{plan}: {'no search' if what == 'search' else 'a search'} is in this plan; {hint}")
     from manticore_kit.training import workflow  # takes seconds
-    from manticore_kit.training.fit import is_first_process
+    from manticore_kit.training.processes import is_first_process
 
     _hide_loading_bars()
     first = is_first_process()
@@ -200,7 +200,8 @@ def _facts_of_run(run) -> list[tuple[str, str]]:
         )
     ]
     for n, row in enumerate(result["mixture"] or [], start=1):
-        facts.append((f"block {n}", ", ".join(f"{w:.3f}" for w in row)))
+        named = zip(row, result["components"], strict=True)
+        facts.append((f"block {n}", ", ".join(f"{w:.3f} {name}" for w, name in named)))
     spent = (
         f"{result['steps']} steps, {result['seconds']:.0f} s ({result['processor_seconds']:.0f} s of processor time)"
     )

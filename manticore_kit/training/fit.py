@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
@@ -21,6 +20,7 @@ from manticore_kit.hybrid.modeling import ManticoreForCausalLM, rounded_rows
 from manticore_kit.tasks.language.evaluate import per_example_losses
 from manticore_kit.training.data import Examples, Text
 from manticore_kit.training.journal import Journal
+from manticore_kit.training.processes import is_first_process, on_cpu, processes
 from manticore_kit.training.recorder import ProgressBar, Recorder, Stopper
 from manticore_kit.training.run import Run, environment, fingerprint, write_json
 from manticore_kit.training.settings import TrainingSettings
@@ -64,15 +64,14 @@ def fit(
     run = Run(folder)
     try:
         _claim(run, settings, model, identity)
-        processes = PartialState()
-        processes.wait_for_everyone()
+        processes().wait_for_everyone()
         if run.is_finished:
             _take_weights(model, run)
             return run
         _train(model, text, Examples(order), settings, run, progress, watch, stop, callbacks)
         if is_first_process():
             _finish(model, text, settings, run, keep_model)
-        processes.wait_for_everyone()
+        processes().wait_for_everyone()
     except OSError as error:
         raise ManticoreError(
             f"{folder}: the run could not be written ({error}). What is there stays; free some space, and start the "
@@ -113,7 +112,8 @@ def _claim(run: Run, settings: TrainingSettings, model: Any, identity: str) -> N
         return
     if not is_first_process():
         return
-    if run.folder.exists() and any(run.folder.iterdir()):
+    # Folders inside are those of earlier stages, such as the pretraining of projectors.
+    if run.folder.exists() and (not run.folder.is_dir() or any(not path.is_dir() for path in run.folder.iterdir())):
         raise ManticoreError(f"{run.folder} exists and holds no run; name a folder that is new or empty.")
     run.folder.mkdir(parents=True, exist_ok=True)
     settings.to_yaml(run.folder / "settings.yaml")
@@ -131,7 +131,7 @@ def _train(model, text, examples, settings: TrainingSettings, run: Run, progress
     if first:
         work.mkdir(parents=True, exist_ok=True)
         _drop_incomplete(work)
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
     found = checkpoints(work)
     last = found[-1] if found else None
     journal = Journal(run.folder / "metrics.jsonl" if first else None, until=_step_of(last))
@@ -189,6 +189,7 @@ def _arguments(settings: TrainingSettings, work: Path) -> TrainingArguments:
         "logging_nan_inf_filter": False,
         "report_to": "none",
         "disable_tqdm": True,
+        "use_cpu": on_cpu(),
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
     try:
@@ -220,6 +221,7 @@ def _finish(model: Any, text: Text, settings: TrainingSettings, run: Run, keep_m
             "steps": settings.steps,
             "held_out": {kind: float(values.mean()) for kind, values in losses.items()},
             "loss": float(np.concatenate(list(losses.values())).mean()),
+            "components": model.config.component_names if is_hybrid else None,
             "mixture": rounded_rows(model.mixture_weights) if is_hybrid else None,
             "parameters": sum(p.numel() for p in model.parameters()),
             "seconds": round(seconds, 1),
@@ -261,11 +263,6 @@ def _drop_incomplete(work: Path) -> None:
 
 def _step_of(checkpoint: Path | None) -> int:
     return -1 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that writes, of several."""
-    return PartialState().is_main_process
 
 
 @contextmanager

@@ -51,6 +51,8 @@ def _part(name: str, is_table: bool) -> Part:
 
 
 def _tables(model: nn.Module) -> set[int]:
-    components: list[Any] = [child for name, child in model.named_children() if name.startswith("component_")] or [model]
+    components: list[Any] = [child for name, child in model.named_children() if name.startswith("component_")] or [
+        model
+    ]
     modules = [get() for part in components for get in (part.get_input_embeddings, part.get_output_embeddings)]
     return {id(module.weight) for module in modules if isinstance(getattr(module, "weight", None), nn.Parameter)}

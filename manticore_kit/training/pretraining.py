@@ -7,7 +7,8 @@ from typing import Any
 from manticore_kit.errors import ManticoreError
 from manticore_kit.hybrid.modeling import ManticoreForCausalLM
 from manticore_kit.training.data import Text
-from manticore_kit.training.fit import fit, is_first_process
+from manticore_kit.training.fit import fit
+from manticore_kit.training.processes import is_first_process
 from manticore_kit.training.projector_sets import find_projectors, load_projectors, store_projectors
 from manticore_kit.training.run import Run
 from manticore_kit.training.settings import TrainingSettings

@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from manticore_kit.errors import ManticoreError
 from manticore_kit.training.data import Text
 from manticore_kit.training.fit import fit
 from manticore_kit.training.plan import TunePlan
+from manticore_kit.training.processes import processes
 from manticore_kit.training.settings import LearningRates, TrainingSettings
 
 # Tried are rates from a tenth to ten times the given ones.
@@ -34,7 +33,7 @@ def tuned(
         raise ManticoreError("tune: Optuna is not installed; `pip install optuna`, or leave `tune` out.") from None
     if not len(text.search_windows):
         raise ManticoreError("tune: rates are judged on the search windows, and `data.search` is 0.")
-    if PartialState().num_processes > 1:
+    if processes().num_processes > 1:
         raise ManticoreError("tune: rates are tuned in one process; leave `tune` out and name the rates it found.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,9 +18,10 @@ from manticore_kit.hybrid.modeling import ManticoreForCausalLM
 from manticore_kit.recipe import Recipe
 from manticore_kit.training.after import discretised, rows_from
 from manticore_kit.training.data import Text, load_text
-from manticore_kit.training.fit import fit, is_first_process
+from manticore_kit.training.fit import fit
 from manticore_kit.training.plan import Plan
 from manticore_kit.training.pretraining import pretrain_projectors, reuse_projectors
+from manticore_kit.training.processes import is_first_process
 from manticore_kit.training.projector_sets import load_projectors, save_projectors
 from manticore_kit.training.run import Run
 from manticore_kit.training.settings import LearningRates
