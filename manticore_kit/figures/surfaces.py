@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 from plotly.subplots import make_subplots
 
 from manticore_kit.analysis.surface import LossSurface
@@ -12,6 +13,7 @@ from manticore_kit.figures import palette
 from manticore_kit.figures.contour import draw_contour
 from manticore_kit.figures.curve import draw_curve, mark_curve
 from manticore_kit.figures.landscape import draw_landscape
+from manticore_kit.figures.path import draw_path
 from manticore_kit.figures.points import add_marker_legend
 from manticore_kit.figures.scale import LossScale
 from manticore_kit.figures.style import HEIGHT, new_figure, safe, style
@@ -23,13 +25,21 @@ _BELOW = {"yref": "container", "y": 0, "yanchor": "bottom"}
 
 
 def loss_surface_figure(
-    surface: LossSurface, *, kind: Literal["contour", "3d"] = "contour", title: str | None = None
+    surface: LossSurface,
+    *,
+    kind: Literal["contour", "3d"] = "contour",
+    title: str | None = None,
+    path: ArrayLike | None = None,
 ) -> go.Figure:
     """`surface` drawn: a curve, a contour plot (or with `kind="3d"` a landscape) or a triangle, with components,
     frankenmerges and the best mixture marked.
 
-    Raises `ManticoreError` for a surface that has none of these shapes, and for a landscape of anything but two blocks.
+    `path` (times, blocks, components) is the way of a search, drawn over a contour plot. Raises `ManticoreError` for a
+    surface that has none of these shapes, for a landscape of anything but two blocks, and for a path on anything but a
+    contour plot.
     """
+    if path is not None and (kind == "3d" or surface.kind != "surface"):
+        raise ManticoreError(f"a path is drawn over a contour plot of two blocks, not over a {surface.kind} ({kind})")
     if kind not in ("contour", "3d"):
         raise ManticoreError(f'kind is {kind!r}: give "contour" or "3d"')
     if kind == "3d" and surface.kind != "surface":
@@ -52,6 +62,8 @@ def loss_surface_figure(
     else:
         figure = new_figure(title, _subtitle(surface))
         draw_contour(figure, surface, scale)
+        if path is not None:
+            draw_path(figure, surface, path)
     return figure.update_layout(coloraxis=scale.coloraxis())
 
 

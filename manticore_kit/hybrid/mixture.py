@@ -7,6 +7,7 @@ A search may ask for Gumbel noise (DASH). It is drawn once for each forward in t
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,9 @@ class Mixture(nn.Module):
         """The weights for one forward, (blocks, components), with fresh noise in the training of a noisy search."""
         if not self.is_noisy:
             return self.weights
-        return F.gumbel_softmax(self.logits, tau=self.temperature, dim=-1)  # pyright: ignore[reportArgumentType]
+        # softmax(logits + noise / τ), so that without noise these are the weights at every temperature.
+        tau: Any = self.temperature
+        return F.gumbel_softmax(tau * self.logits, tau=tau, dim=-1)
 
     def set(self, rows: Sequence[Sequence[float]] | Tensor) -> None:
         """Moves the weights to `rows`; raises `ManticoreError` where they are not on the simplex."""

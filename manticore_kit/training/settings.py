@@ -77,7 +77,9 @@ class SearchSettings(SettingsPart):
     updates: Literal["simultaneous", "alternating"] = Field(
         "simultaneous", description="weights and mixture step from one point, or the mixture after the weights"
     )
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(1.0, description="of DASH's Gumbel noise")
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        1.0, description="of DASH's Gumbel noise: the higher, the less noise, and the less it draws weights to corners"
+    )
 
 
 class DataSettings(SettingsPart):
