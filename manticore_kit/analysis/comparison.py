@@ -7,6 +7,7 @@ over seeds, so they speak of these trainings; Holm's adjustment pays for asking 
 both.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,7 @@ class Comparison:
     that is no reference against each of the `references`.
     """
 
-    losses: dict[str, NDArray[np.floating]]
+    losses: dict[str, NDArray[np.float64]]
     references: tuple[str, ...]
     intervals: dict[str, Interval]
     pairs: tuple[PairedDifference, ...]
@@ -180,8 +181,8 @@ def compare_losses(
 
 
 def two_way_interval(
-    a: NDArray[np.floating],
-    b: NDArray[np.floating] | None = None,
+    a: NDArray[np.float64],
+    b: NDArray[np.float64] | None = None,
     *,
     confidence: float = 0.95,
     seed: int = 0,
@@ -189,19 +190,22 @@ def two_way_interval(
 ) -> tuple[float, float]:
     """Bounds of the mean of losses `a` (seeds, examples), or of a − b with `b` on the same examples.
 
-    Seeds and examples are resampled at the same time (the pigeonhole bootstrap of Owen, "The pigeonhole bootstrap",
-    2007), and their effects added; seeds of `a` and `b` are resampled together where there are as many. The bootstrap
-    of n values is too narrow by √((n − 1) / n) and takes their spread as known, which tells with the few seeds that
-    anyone trains. So seed effects are widened as a t-interval is (Hesterberg, "What teachers should know about the
-    bootstrap", 2015), and with two seeds that differ, the interval is wide.
+    Whole seeds and whole examples are resampled, independently of each other (Owen, "The pigeonhole bootstrap", 2007);
+    seeds of `a` and `b` together where there are as many, and examples always. It departs from Owen in two ways. The
+    effects of the two are added, since with the product of their weights what is peculiar to a seed on an example
+    counts three times. And a bootstrap of n values is too narrow by √((n − 1) / n) and takes their spread as known,
+    which tells with the few seeds that anyone trains; so the effect of seeds is widened to that of a t-interval
+    (Hesterberg, "What teachers should know about the bootstrap", 2015). With two seeds that differ it is wide.
 
     It covers other examples like these and other seeds of the same training. From a single seed nothing can be known
     about others: there it covers other examples alone. It does not cover other data, other settings, or a choice that
     was made on these examples, and it is for one pair at a time.
     """
-    together = b is not None and len(a) == len(b)
-    parts = [a - b] if together else [a] if b is None else [a, -b]
-    over_examples = sum(part.mean(axis=0) for part in parts)
+    if b is None:
+        parts = [a]
+    else:
+        parts = [a - b] if len(a) == len(b) else [a, -b]
+    over_examples = np.sum([part.mean(axis=0) for part in parts], axis=0)
     means = bootstrap_means(over_examples[None], seed=seed, resamples=resamples)[0]
     for number, part in enumerate(parts, start=1):
         seeds = len(part)
@@ -244,7 +248,7 @@ def _pair(
     )
 
 
-def _checked(losses: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.floating]]:
+def _checked(losses: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in losses.items()}
     if len(arrays) < 2:
         raise ManticoreError(f"losses are given for {', '.join(arrays) or 'nothing'}: a comparison takes two or more")

@@ -74,10 +74,15 @@ def fit(
         processes().wait_for_everyone()
     except OSError as error:
         raise ManticoreError(
-            f"{folder}: the run could not be written ({error}). What is there stays; free some space, and start the "
-            "same run again."
+            f"{folder}: the run could not be written ({error}). {_what_is_left(folder)} Free some space, and start the "
+            "same run again; it goes on from there."
         ) from error
     return Run(folder)
+
+
+def _what_is_left(folder: Path) -> str:
+    left = checkpoints(folder / "checkpoints")
+    return f"The last good checkpoint is {left[-1]}." if left else "There is no checkpoint yet."
 
 
 def _check_search(model: Any, text: Text, settings: TrainingSettings) -> None:

@@ -136,7 +136,7 @@ def rate_trials(
     takes_part: Mapping[str, Entrant], settings: TrainingSettings, rates: Iterable[float], folder: Path
 ) -> dict[str, Trial]:
     """A trial for each learning rate of each entrant that is not given another's."""
-    settings = settings.model_copy(update={"seed": CHOOSING_SEED})
+    settings = settings.model_copy(update={"seed": CHOOSING_SEED, "evaluate_every": 0})
     return {
         f"{name} at {rate:g}": replace(
             entrant.trial(folder / f"rate-{rate:g}" / slug(name), settings, rate), choosing=True, keep_model=False
@@ -159,6 +159,12 @@ def best_rates(results: Mapping[str, Mapping[str, Run]]) -> dict[str, float]:
 def losses_over_seeds(runs: Sequence[Run]) -> NDArray:
     """Held-out losses (seeds, examples) of the runs of one entrant, kinds of text one after another."""
     return np.stack([np.concatenate(list(run.losses.values())) for run in runs])
+
+
+def one_hot_label(run: Run) -> str:
+    """What a discretised hybrid is made of: a component's name, or those of its blocks in order."""
+    names = [component.model for component in run.recipe.components]
+    return path_label([int(np.argmax(row)) for row in run.recipe.rows], names)
 
 
 def ensembles(runs: Sequence[Sequence[Run]], windows: Any, file: Path) -> dict[str, NDArray]:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from manticore_kit.errors import ManticoreError
+from manticore_kit.recipe import Recipe
 from manticore_kit.training.journal import read_events
 from manticore_kit.training.settings import TrainingSettings
 
@@ -47,6 +48,11 @@ class Run:
     def settings(self) -> TrainingSettings:
         """How it was trained."""
         return TrainingSettings.from_yaml(self.folder / "settings.yaml")
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The hybrid as it started. Raises `RecipeError` for a model that is no hybrid, which has none."""
+        return Recipe.from_yaml(self.folder / "recipe.yaml")
 
     @cached_property
     def result(self) -> dict[str, Any]:

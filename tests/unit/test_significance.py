@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from manticore_kit.analysis import Difference, mean_interval, paired_difference
-from manticore_kit.analysis.significance import bootstrap_intervals
+from manticore_kit.analysis.significance import bootstrap_intervals, holm
 from manticore_kit.errors import ManticoreError
 
 
@@ -57,6 +57,28 @@ def test_the_verdict_follows_the_test_and_its_level():
     assert Difference(-0.1, -0.2, -0.01, 0.03).verdict == "better"
     assert Difference(-0.1, -0.2, -0.01, 0.03, confidence=0.99).verdict == "no difference shown"
     assert Difference(0.1, 0.01, 0.2, 0.001).verdict == "worse"
+
+
+def test_holm_steps_down_and_never_back():
+    # By hand: sorted 0.005 × 4, 0.01 × 3, 0.03 × 2, and 0.04 × 1, which may not fall below the one before.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.4, 0.9]).tolist() == [1, 1, 1]
+    assert holm([0.2]).tolist() == [0.2]
+    assert holm([]).tolist() == []
+
+
+def test_holm_keeps_the_order_and_lies_between_no_adjustment_and_bonferroni():
+    p = np.random.default_rng(5).uniform(size=40) ** 3
+    adjusted = holm(p)
+    assert (np.diff(adjusted[np.argsort(p)]) >= 0).all()
+    assert (adjusted >= p).all()
+    assert (adjusted <= np.minimum(40 * p, 1)).all()
+    assert adjusted.min() == pytest.approx(min(40 * p.min(), 1))
+
+
+def test_holm_rarely_rejects_anything_where_nothing_differs():
+    p = np.random.default_rng(6).uniform(size=(2000, 10))
+    assert np.mean([(holm(row) < 0.05).any() for row in p]) == pytest.approx(0.05, abs=0.015)
 
 
 def test_differences_read_well():

@@ -17,6 +17,7 @@ from manticore_kit.training.protocol import (
     best_rates,
     entrants,
     losses_over_seeds,
+    one_hot_label,
     rate_trials,
     save_start,
     search_trials,
@@ -53,11 +54,17 @@ def test_what_follows_a_search_is_there_and_is_not_run_again(tmp_path, start):
     assert not torch.equal(found, torch.tensor(trial.mixture))
     assert torch.equal(torch.tensor(runs["retrain"].mixture), found)
     assert runs["discretise"].mixture == [[1, 0], [0, 1]]
+    assert one_hot_label(runs["discretise"]) == "tiny-gptneo → tiny-mamba"
     assert runs["discretise"].result["parameters"] < runs["keep"].result["parameters"]
     written = {file: file.stat().st_mtime_ns for file in trial.folder.rglob("*") if file.is_file()}
     again = perform(trial)
     assert written == {file: file.stat().st_mtime_ns for file in trial.folder.rglob("*") if file.is_file()}
     assert {name: run.result for name, run in again.items()} == {name: run.result for name, run in runs.items()}
+
+
+def test_a_hybrid_that_became_one_component_is_called_by_its_name(tmp_path, start):
+    trial = Trial(tmp_path, start, settings(), hybrid=True, mixture=((0, 1), (0, 1)), discrete=True)
+    assert one_hot_label(perform(trial)["keep"]) == "tiny-mamba"
 
 
 def test_a_trial_that_chooses_is_judged_on_the_search_windows(tmp_path):
