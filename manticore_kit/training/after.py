@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
+from manticore_kit.analysis.discrete import beam_one_hots, mixture_put_back
 from manticore_kit.errors import ManticoreError
 from manticore_kit.recipe import check_rows
 
@@ -49,11 +50,6 @@ def discretised(hybrid: Any, search_windows: Any, by: Literal["nearest", "beam"]
     """
     if by == "nearest":
         return hybrid.discretize()
-    from manticore_kit.analysis.discrete import beam_one_hots
-
-    before = hybrid.mixture.logits.detach().clone()
-    try:
+    with mixture_put_back(hybrid):
         hybrid.set_mixture(beam_one_hots(hybrid, search_windows).rows)
         return hybrid.discretize()
-    finally:
-        hybrid.mixture.logits.data.copy_(before)
