@@ -40,7 +40,7 @@ hooks: $(VENV)/.ready-dev  ## have git run the checks before each commit
 
 constraints:  ## after a change of dependencies: pin the newest versions that fit, in constraints.txt
 	rm -rf build/fresh && $(PYTHON) -m venv build/fresh
-	build/fresh/bin/python -m pip install "$$(grep '^torch==' constraints.txt)" -e ".[dev,lab]"
+	build/fresh/bin/python -m pip install "$$(grep '^torch==' constraints.txt)" -e ".[dev,lab,tune]"
 	{ grep '^#' constraints.txt; build/fresh/bin/python -m pip freeze --all --exclude pip --exclude-editable | sed '/^torch==/s/+.*//'; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
@@ -58,7 +58,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -e ".[dev,lab]"
+	$(PIP) -e ".[dev,lab,tune]"
 	touch $@ $(VENV)/.ready
 
 chromium: $(VENV)/.ready-dev

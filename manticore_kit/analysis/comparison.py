@@ -7,7 +7,6 @@ over seeds, so they speak of these trainings; Holm's adjustment pays for asking 
 both.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -202,9 +201,8 @@ def two_way_interval(
     was made on these examples, and it is for one pair at a time.
     """
     if b is None:
-        parts = [a]
-    else:
-        parts = [a - b] if len(a) == len(b) else [a, -b]
+        b = np.zeros_like(a)
+    parts = [a - b] if len(a) == len(b) else [a, -b]
     over_examples = np.sum([part.mean(axis=0) for part in parts], axis=0)
     means = bootstrap_means(over_examples[None], seed=seed, resamples=resamples)[0]
     for number, part in enumerate(parts, start=1):
