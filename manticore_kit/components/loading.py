@@ -6,8 +6,7 @@ unless random weights were asked for.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,13 @@ from transformers.utils.hub import cached_file
 
 from manticore_kit import zoo
 from manticore_kit.components import hub, mamba_checkpoint
+from manticore_kit.components.bars import BAR_AFTER_SECONDS, own_bar
 from manticore_kit.components.checks import check
 from manticore_kit.components.random_weights import random_model
 from manticore_kit.components.refusals import explained, place, refuse_misfits, refuse_unsuitable, refuse_unusable
 from manticore_kit.components.replay import Component
 from manticore_kit.errors import ManticoreError
 from manticore_kit.kernels import install_for
-
-# What is read sooner than this needs no bar.
-BAR_AFTER_SECONDS = 1.0
 
 
 @dataclass
@@ -164,7 +161,7 @@ def _read(name: str, where: str, local_only: bool, trust: bool) -> PreTrainedMod
             model = mamba_checkpoint.load_original(settings, weights)
     else:
         refuse_unsuitable(name, config, trust)
-        with explained(name, where), _own_bar(name):
+        with explained(name, where), own_bar(name):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 where,
                 local_files_only=local_only,
@@ -177,21 +174,6 @@ def _read(name: str, where: str, local_only: bool, trust: bool) -> PreTrainedMod
     with explained(name, where):
         _read_ahead(name, _weights_files(where))
     return model.eval()
-
-
-@contextmanager
-def _own_bar(name: str) -> Iterator[None]:
-    """Names the library's bar after the model, and draws it only where there is something to wait for.
-
-    It counts weights as they are laid over the file, which takes no time unless they are converted.
-    """
-    previous = logging.set_tqdm_hook(
-        lambda bar, args, kwargs: bar(*args, **{**kwargs, "desc": f"Loading {name}", "delay": BAR_AFTER_SECONDS})
-    )
-    try:
-        yield
-    finally:
-        logging.set_tqdm_hook(previous)
 
 
 def _read_ahead(name: str, files: list[Path]) -> None:

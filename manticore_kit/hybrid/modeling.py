@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel,
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
+from manticore_kit.components.bars import own_bar
 from manticore_kit.components.replay import Component, Start, count_tokens
 from manticore_kit.errors import ManticoreError
 from manticore_kit.hybrid import saving
@@ -122,7 +123,8 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         if source is None:
             return super().from_pretrained(source, *args, **kwargs)
         saving.refuse_other_models(source)
-        loaded = super().from_pretrained(source, *args, **kwargs)
+        with own_bar(str(source)):
+            loaded = super().from_pretrained(source, *args, **kwargs)
         hybrid = loaded[0] if isinstance(loaded, tuple) else loaded
         hybrid.tokenizer = saving.tokenizer_of(source, **kwargs)
         return loaded

@@ -4,7 +4,7 @@ steps: 300
 search: {method: gaea}
 projectors: {steps: 200}            # pretrained once for these components, then found in the store
 mixture: runs/mad/result.json       # rows found elsewhere: programming
-after: {do: discretise, by: beam}   # or {do: retrain}
+after: {do: discretise, by: beam}   # or {do: retrain}; with learning_rates and steps of its own where given
 tune: {trials: 12}                  # learning rates by Optuna, on the search windows
 """
 
@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from manticore_kit.training.settings import Count, Rate, SettingsPart, TrainingSettings
+from manticore_kit.training.settings import Count, LearningRates, Rate, SettingsPart, TrainingSettings
 
 
 class ProjectorPlan(SettingsPart):
@@ -29,6 +29,9 @@ class AfterPlan(SettingsPart):
     do: Literal["retrain", "discretise"]
     by: Literal["nearest", "beam"] = Field("nearest", description="how a discrete mixture is chosen")
     steps: Count | None = Field(None, description="left out: as many as the search")
+    learning_rates: LearningRates | None = Field(
+        None, description="left out: the search's; a discretised hybrid may want larger ones"
+    )
 
 
 class TunePlan(SettingsPart):

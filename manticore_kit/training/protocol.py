@@ -22,11 +22,15 @@ from manticore_kit.components.loading import load
 from manticore_kit.hybrid.building import build
 from manticore_kit.recipe import Recipe
 from manticore_kit.training.run import Run
-from manticore_kit.training.settings import LearningRates, SearchSettings, TrainingSettings
+from manticore_kit.training.settings import SearchSettings, TrainingSettings
 from manticore_kit.training.trials import Trial
 
 # The seed of runs that choose a learning rate, none of those that are reported.
 CHOOSING_SEED = 1_000_000
+
+# Entrants by whose learning rates others go.
+UNIFORM = "hybrid, uniform mixture"
+FRANKENMERGE = "frankenmerge"
 
 
 @dataclass(frozen=True)
@@ -49,16 +53,11 @@ class Entrant:
 
     def trial(self, folder: Path, settings: TrainingSettings, rate: float) -> Trial:
         """The training of this entrant in `folder` at learning rate `rate`, otherwise by `settings`."""
-        rates = {"components": rate, "projectors": rate, "embeddings": rate, "mixture": self.mixture_rate}
-        changes = {
-            "learning_rates": LearningRates.model_validate(rates),
-            "search": self.search,
-            "steps": settings.steps * self.longer,
-        }
+        changes = {"search": self.search, "steps": settings.steps * self.longer}
         return Trial(
             folder,
             self.model,
-            settings.model_copy(update=changes),
+            settings.at_rate(rate, self.mixture_rate).model_copy(update=changes),
             hybrid=self.hybrid,
             mixture=self.mixture,
             discrete=self.discrete,
@@ -100,14 +99,14 @@ def entrants(
     chosen |= {f"{name}, twice the steps": Entrant(name, name, longer=2) for name in components}
     for path in ((0, 1), (1, 0)):
         rows = tuple(tuple(float(k == picked) for k in range(2)) for picked in path)
-        label = f"frankenmerge {path_label(path, components)}"
+        label = f"{FRANKENMERGE} {path_label(path, components)}"
         chosen[label] = Entrant(start, label, hybrid=True, mixture=rows, discrete=True)
     searched: dict[str, Any] = {"search": search, "mixture_rate": mixture_rate}
     return chosen | {
-        "hybrid, uniform mixture": Entrant(start, "hybrid, uniform mixture", hybrid=True),
-        "hybrid, searched": Entrant(start, "hybrid, uniform mixture", hybrid=True, keep_model=True, **searched),
-        "wide hybrid, searched": Entrant(wide, "hybrid, uniform mixture", hybrid=True, **searched),
-        "one block, trained together": Entrant(one_block, "hybrid, uniform mixture", hybrid=True),
+        UNIFORM: Entrant(start, UNIFORM, hybrid=True),
+        "hybrid, searched": Entrant(start, UNIFORM, hybrid=True, keep_model=True, **searched),
+        "wide hybrid, searched": Entrant(wide, UNIFORM, hybrid=True, **searched),
+        "one block, trained together": Entrant(one_block, UNIFORM, hybrid=True),
     }
 
 
@@ -119,16 +118,21 @@ UPDATE_RULES = {
 
 
 def search_trials(
-    start: str, settings: TrainingSettings, rate: float, mixture_rates: Mapping[str, float], folder: Path
+    start: str, settings: TrainingSettings, rates: Mapping[str, float], mixture_rates: Mapping[str, float], folder: Path
 ) -> dict[tuple[str, str], Trial]:
-    """A search of the hybrid in `start` for each method of `mixture_rates` and update rule, and both retrainings."""
+    """A search of the hybrid in `start` for each method of `mixture_rates` and update rule, and both retrainings.
+
+    `rates` are learning rates of `entrants`: the uniform hybrid's is that of the searches, and a hybrid that was made
+    discrete has that of the component or frankenmerge that it is.
+    """
+    discrete_rates = {name.removeprefix(f"{FRANKENMERGE} "): rate for name, rate in rates.items()}
     found = {}
     for method, mixture_rate in mixture_rates.items():
         for rule, updates in UPDATE_RULES.items():
             search = SearchSettings.model_validate({"method": method, **updates})
             entrant = Entrant(start, "", hybrid=True, search=search, mixture_rate=mixture_rate)
-            trial = entrant.trial(folder / slug(f"{method} {rule}") / f"seed-{settings.seed}", settings, rate)
-            found[method, rule] = replace(trial, then=("retrain", "discretise"))
+            trial = entrant.trial(folder / slug(f"{method} {rule}") / f"seed-{settings.seed}", settings, rates[UNIFORM])
+            found[method, rule] = replace(trial, then=("retrain", "discretise"), discrete_rates=discrete_rates)
     return found
 
 
@@ -159,12 +163,6 @@ def best_rates(results: Mapping[str, Mapping[str, Run]]) -> dict[str, float]:
 def losses_over_seeds(runs: Sequence[Run]) -> NDArray:
     """Held-out losses (seeds, examples) of the runs of one entrant, kinds of text one after another."""
     return np.stack([np.concatenate(list(run.losses.values())) for run in runs])
-
-
-def one_hot_label(run: Run) -> str:
-    """What a discretised hybrid is made of: a component's name, or those of its blocks in order."""
-    names = [component.model for component in run.recipe.components]
-    return path_label([int(np.argmax(row)) for row in run.recipe.rows], names)
 
 
 def ensembles(runs: Sequence[Sequence[Run]], windows: Any, file: Path) -> dict[str, NDArray]:

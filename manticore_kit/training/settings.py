@@ -149,6 +149,11 @@ class TrainingSettings(StrictFile):
             raise ValueError("every part is frozen, so there is nothing to train")
         return self
 
+    def at_rate(self, rate: float, mixture_rate: float | None = None) -> "TrainingSettings":
+        """These settings with one learning rate for all weights, and the mixture's own."""
+        rates = {"components": rate, "projectors": rate, "embeddings": rate, "mixture": mixture_rate}
+        return self.model_copy(update={"learning_rates": LearningRates.model_validate(rates)})
+
     @property
     def rates(self) -> dict[str, float]:
         """The learning rate of each part."""

@@ -3,15 +3,19 @@
 A process keeps the text and the tokenizer of its last trials, so that a pool of processes reads them once each.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
+from manticore_kit.analysis.surface import path_label
 from manticore_kit.components.loading import load, load_tokenizer
 from manticore_kit.hybrid.modeling import ManticoreForCausalLM
+from manticore_kit.recipe import Recipe
 from manticore_kit.training.after import discretised
 from manticore_kit.training.data import Text, load_text
 from manticore_kit.training.fit import fit
@@ -27,8 +31,9 @@ class Trial:
 
     `model` is a component (zoo name, hub id, folder), or the folder of a saved hybrid if `hybrid`. `mixture` are rows
     to set first. `discrete` drops all that the mixture, then one-hot, does not use. `then` names what follows a search:
-    each a run of its own beside the first, of as many steps. With `choosing`, losses are those on the search windows,
-    by which settings may be chosen.
+    each a run of its own beside the first, of as many steps; `discrete_rates` are learning rates of discretised hybrids
+    by their label (`one_hot_label`), where they are not the search's. With `choosing`, losses are those on the search
+    windows, by which settings may be chosen.
     """
 
     folder: Path
@@ -38,6 +43,7 @@ class Trial:
     mixture: tuple[tuple[float, ...], ...] | None = None
     discrete: bool = False
     then: tuple[Then, ...] = ()
+    discrete_rates: Mapping[str, float] | None = None
     keep_model: bool = False
     choosing: bool = False
 
@@ -56,13 +62,22 @@ def perform(trial: Trial) -> dict[str, Run]:
     runs["keep"] = fit(model, text, trial.settings, trial.folder / "keep", keep_model=trial.keep_model or needed)
     afterwards = trial.settings.model_copy(update={"search": None})
     for name in trial.then:
+        settings = afterwards
         if name == "retrain":
             again = _model(trial)
             again.set_mixture(torch.tensor(runs["keep"].mixture))
         else:
             again = discretised(model, text.search_windows, "beam" if name == "beam" else "nearest")
-        runs[name] = fit(again, text, afterwards, trial.folder / name, keep_model=trial.keep_model)
+            rate = (trial.discrete_rates or {}).get(one_hot_label(again.recipe))
+            if rate is not None:
+                settings = afterwards.at_rate(rate)
+        runs[name] = fit(again, text, settings, trial.folder / name, keep_model=trial.keep_model)
     return runs
+
+
+def one_hot_label(recipe: Recipe) -> str:
+    """What a discrete hybrid is made of: a component's name, or those of its blocks in order."""
+    return path_label([int(np.argmax(row)) for row in recipe.rows], [each.model for each in recipe.components])
 
 
 def _model(trial: Trial) -> Any:

@@ -84,7 +84,13 @@ def _run(source: Path | str, plan: Plan, out: Path, progress: bool, say: Say) ->
     if plan.after is None:
         return run
     title = "retraining" if plan.after.do == "retrain" else "training, discrete"
-    following = settings.model_copy(update={"search": None, "steps": plan.after.steps or settings.steps})
+    following = settings.model_copy(
+        update={
+            "search": None,
+            "steps": plan.after.steps or settings.steps,
+            "learning_rates": plan.after.learning_rates or settings.learning_rates,
+        }
+    )
     if plan.after.do == "retrain":
         rows = hybrid.mixture_weights.detach().clone()
         hybrid.load_state_dict(begin)  # pyright: ignore[reportArgumentType]

@@ -13,18 +13,18 @@ from manticore_kit.runs import run_trials
 from manticore_kit.training.after import discretised, rows_from
 from manticore_kit.training.protocol import (
     CHOOSING_SEED,
+    UNIFORM,
     UPDATE_RULES,
     best_rates,
     entrants,
     losses_over_seeds,
-    one_hot_label,
     rate_trials,
     save_start,
     search_trials,
     slug,
 )
 from manticore_kit.training.settings import SearchSettings, TrainingSettings
-from manticore_kit.training.trials import Trial, perform
+from manticore_kit.training.trials import Trial, one_hot_label, perform
 
 COMPONENTS = ["tiny-gptneo", "tiny-mamba"]
 
@@ -47,6 +47,7 @@ def test_what_follows_a_search_is_there_and_is_not_run_again(tmp_path, start):
         hybrid=True,
         mixture=((0.9, 0.1), (0.2, 0.8)),
         then=("retrain", "discretise", "beam"),
+        discrete_rates={"tiny-gptneo → tiny-mamba": 3e-3, "tiny-mamba": 1e-3},
     )
     runs = perform(trial)
     assert set(runs) == {"keep", "retrain", "discretise", "beam"}
@@ -54,7 +55,9 @@ def test_what_follows_a_search_is_there_and_is_not_run_again(tmp_path, start):
     assert not torch.equal(found, torch.tensor(trial.mixture))
     assert torch.equal(torch.tensor(runs["retrain"].mixture), found)
     assert runs["discretise"].mixture == [[1, 0], [0, 1]]
-    assert one_hot_label(runs["discretise"]) == "tiny-gptneo → tiny-mamba"
+    assert one_hot_label(runs["discretise"].recipe) == "tiny-gptneo → tiny-mamba"
+    assert runs["discretise"].settings.rates["components"] == 3e-3
+    assert runs["retrain"].settings.rates["components"] == trial.settings.rates["components"]
     assert runs["discretise"].result["parameters"] < runs["keep"].result["parameters"]
     written = {file: file.stat().st_mtime_ns for file in trial.folder.rglob("*") if file.is_file()}
     again = perform(trial)
@@ -64,7 +67,7 @@ def test_what_follows_a_search_is_there_and_is_not_run_again(tmp_path, start):
 
 def test_a_hybrid_that_became_one_component_is_called_by_its_name(tmp_path, start):
     trial = Trial(tmp_path, start, settings(), hybrid=True, mixture=((0, 1), (0, 1)), discrete=True)
-    assert one_hot_label(perform(trial)["keep"]) == "tiny-mamba"
+    assert one_hot_label(perform(trial)["keep"].recipe) == "tiny-mamba"
 
 
 def test_a_trial_that_chooses_is_judged_on_the_search_windows(tmp_path):
@@ -101,7 +104,7 @@ def test_the_best_rate_has_the_lowest_loss():
 
 
 def test_searches_are_by_every_method_under_every_rule(tmp_path, start):
-    trials = search_trials(start, settings(), 1e-3, {"darts": 0.1, "gaea": 0.2}, tmp_path)
+    trials = search_trials(start, settings(), {UNIFORM: 1e-3}, {"darts": 0.1, "gaea": 0.2}, tmp_path)
     assert set(trials) == {(method, rule) for method in ("darts", "gaea") for rule in UPDATE_RULES}
     assert len({trial.folder for trial in trials.values()}) == len(trials)
     assert trials["gaea", "alternating, bilevel"].settings.search == SearchSettings(
