@@ -174,12 +174,17 @@ def _train_or_search(source: Path, plan: Path, out: Path, what: str) -> None:
         raise ManticoreError(f"{plan}: {'no search' if what == 'search' else 'a search'} is in this plan; {hint}")
     from manticore_kit.training import workflow  # takes seconds
     from manticore_kit.training.processes import is_first_process
+    from manticore_kit.training.run import Run
 
     _hide_loading_bars()
     first = is_first_process()
     do = workflow.search if what == "search" else workflow.train
     run = do(source, steps, out, progress=True, say=print if first else _say_nothing)
     if first:
+        if run.folder != out:  # something followed the search
+            print("The search:")
+            _print_aligned(_facts_of_run(Run(out)))
+            print(f"\n{run.folder.name.capitalize()}:")
         _print_aligned(_facts_of_run(run))
         print(run.folder)
 

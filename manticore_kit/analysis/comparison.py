@@ -96,8 +96,8 @@ class Comparison:
         known = "; ".join(f"{pair.name} against {pair.reference}" for pair in self.pairs)
         raise ManticoreError(f"{name!r} against {reference!r} was not compared. Compared were: {known}")
 
-    def rows(self, *, bytes_per_token: float | None = None) -> list[dict[str, str]]:
-        """Rows of text for a table: an entrant's loss, then its difference from each reference, a row for each.
+    def loss_rows(self, *, bytes_per_token: float | None = None) -> list[dict[str, str]]:
+        """Rows of text for a table: the loss of each entrant, in several units.
 
         Perplexity and bits per byte are those of the mean loss over seeds and examples; bits per byte stand only where
         `bytes_per_token` is given, see `units.bytes_per_token`.
@@ -105,33 +105,33 @@ class Comparison:
         rows = []
         for name, losses in self.losses.items():
             interval = self.intervals[name]
-            left = {
+            row = {
                 "": name,
                 "trainings": str(len(losses)),
                 "loss (nats/token)": f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]",
                 "perplexity": f"{perplexity(interval.mean):.4g}",
             }
             if bytes_per_token is not None:
-                left["bits per byte"] = f"{bits_of_loss(interval.mean, bytes_per_token):.3f}"
-            pairs = [pair for pair in self.pairs if pair.name == name]
-            rows += [left | _cells(pair, len(losses)) for pair in pairs] or [left | dict.fromkeys(_COLUMNS, "")]
+                row["bits per byte"] = f"{bits_of_loss(interval.mean, bytes_per_token):.3f}"
+            rows.append(row)
         return rows
 
+    def difference_rows(self) -> list[dict[str, str]]:
+        """Rows of text for a table: each difference from a reference, and what it shows; by reference, then by name."""
+        pairs = sorted(self.pairs, key=lambda pair: self.references.index(pair.reference))
+        return [{"": pair.name, "against": pair.reference, **_cells(pair)} for pair in pairs]
 
-_COLUMNS = ("against", "difference", "p (Holm)", "effect size", "better in", "sd over seeds", "verdict")
 
-
-def _cells(pair: PairedDifference, seeds: int) -> dict[str, str]:
-    cells = (
-        pair.reference,
-        f"{signed(pair.mean)} [{signed(pair.low)}, {signed(pair.high)}]",
-        format_p(pair.adjusted_p).removeprefix("p ").removeprefix("= "),
-        f"{signed(pair.effect_size, 2)}",
-        f"{pair.share_of_seeds:.0%}" if pair.seed_spread is not None else "",
-        f"{pair.seed_spread:.3f}" if pair.seed_spread is not None else "",
-        pair.verdict,
-    )
-    return dict(zip(_COLUMNS, cells, strict=True))
+def _cells(pair: PairedDifference) -> dict[str, str]:
+    spread = pair.seed_spread
+    return {
+        "difference": f"{signed(pair.mean)} [{signed(pair.low)}, {signed(pair.high)}]",
+        "p (Holm)": format_p(pair.adjusted_p).removeprefix("p ").removeprefix("= "),
+        "effect size": signed(pair.effect_size, 2),
+        "better in": "" if spread is None else f"{pair.share_of_seeds:.0%}",
+        "sd over seeds": "" if spread is None else f"{spread:.3f}",
+        "verdict": pair.verdict,
+    }
 
 
 def compare_losses(

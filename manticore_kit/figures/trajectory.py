@@ -37,7 +37,7 @@ def trajectory_figure(
         cols=across,
         shared_yaxes=True,
         subplot_titles=[f"block {n + 1}" for n in range(blocks)],
-        horizontal_spacing=0.03,
+        horizontal_spacing=0.05,
     )
     style(figure, title, height=110 + _PANEL_HEIGHT * down, above=52)
     for n in range(blocks):

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 from manticore_kit.analysis.surface import path_label
 from manticore_kit.baselines import ensemble_losses
@@ -182,11 +183,15 @@ def ensembles(runs: Sequence[Sequence[Run]], windows: Any, file: Path) -> dict[s
 
 
 def told(title: str) -> Callable[[int, int, Any], None]:
-    """A `progress` for `run_trials` that prints how far it is, each tenth."""
+    """A `progress` for `run_trials`: a bar that goes when all are done, so that no report keeps it."""
+    bar: Any = None
 
     def tell(done: int, total: int, name: Any) -> None:
-        if done == total or done * 10 // total > (done - 1) * 10 // total:
-            print(f"{title}: {done} of {total} trials", flush=True)
+        nonlocal bar
+        bar = bar or tqdm(total=total, desc=title, unit="trial", leave=False)
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
 
     return tell
 

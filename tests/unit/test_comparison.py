@@ -68,10 +68,13 @@ def test_the_other_way_round_the_signs_change():
 
 def test_rows_say_what_they_are():
     losses = entrants(np.random.default_rng(4), effect=0.2)
-    rows = compare_losses({**losses, "once": losses["a"][:1]}, "b").rows(bytes_per_token=3.0)
+    compared = compare_losses({**losses, "once": losses["a"][:1]}, "b")
+    rows = compared.loss_rows(bytes_per_token=3.0)
     assert [row[""] for row in rows] == ["a", "b", "once"]
     assert [row["trainings"] for row in rows] == ["5", "5", "1"]
-    assert [row["verdict"] for row in rows][:2] == ["better", ""]
+    differences = compared.difference_rows()
+    assert [(row[""], row["against"]) for row in differences] == [("a", "b"), ("once", "b")]
+    assert differences[0]["verdict"] == "better"
     assert float(rows[0]["perplexity"]) == pytest.approx(np.exp(losses["a"].mean()), rel=1e-3)
     assert float(rows[0]["bits per byte"]) == pytest.approx(losses["a"].mean() / np.log(2) / 3, abs=1e-3)
 
