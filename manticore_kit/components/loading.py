@@ -161,7 +161,7 @@ def _read(name: str, where: str, local_only: bool, trust: bool) -> PreTrainedMod
             model = mamba_checkpoint.load_original(settings, weights)
     else:
         refuse_unsuitable(name, config, trust)
-        with explained(name, where), own_bar(name):
+        with explained(name, where), own_bar(f"Loading {name}"):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 where,
                 local_files_only=local_only,

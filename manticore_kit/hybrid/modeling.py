@@ -123,7 +123,7 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         if source is None:
             return super().from_pretrained(source, *args, **kwargs)
         saving.refuse_other_models(source)
-        with own_bar(str(source)):
+        with own_bar(f"Loading {source}"):
             loaded = super().from_pretrained(source, *args, **kwargs)
         hybrid = loaded[0] if isinstance(loaded, tuple) else loaded
         hybrid.tokenizer = saving.tokenizer_of(source, **kwargs)

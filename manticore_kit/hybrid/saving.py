@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from manticore_kit import zoo
+from manticore_kit.components.bars import own_bar
 from manticore_kit.errors import ManticoreError
 
 RECIPE_FILE = "recipe.yaml"
@@ -43,7 +44,8 @@ def save(hybrid, write: Callable, folder, **kwargs) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial.", dir=folder.parent))
         # As they are in memory: a conversion to the layout of some component's hub files would not fit the hybrid.
-        write(str(partial), **{"save_original_format": False, **kwargs})
+        with own_bar(f"Saving {folder}"):
+            write(str(partial), **{"save_original_format": False, **kwargs})
         recipe.to_yaml(partial / RECIPE_FILE)
         if hybrid.tokenizer is not None:
             hybrid.tokenizer.save_pretrained(partial)
