@@ -124,8 +124,11 @@ class Comparison:
 
 def _cells(pair: PairedDifference) -> dict[str, str]:
     spread = pair.seed_spread
+    # A difference that is shown to be one, and still too small for the usual decimals, is not printed as 0.000.
+    decimals = 6 if pair.verdict in ("better", "worse") and abs(pair.mean) < 0.0005 else 3
+    mean, low, high = (signed(value, decimals) for value in (pair.mean, pair.low, pair.high))
     return {
-        "difference": f"{signed(pair.mean)} [{signed(pair.low)}, {signed(pair.high)}]",
+        "difference": f"{mean} [{low}, {high}]",
         "p (Holm)": format_p(pair.adjusted_p).removeprefix("p ").removeprefix("= "),
         "effect size": signed(pair.effect_size, 2),
         "better in": "" if spread is None else f"{pair.share_of_seeds:.0%}",

@@ -43,3 +43,30 @@ def test_build_a_hybrid(tmp_path, page_offline):
         "surface_aligned.npz",
         "surface_identity.npz",
     }
+
+
+def test_pretrain_projectors(tmp_path, page_offline):
+    results = tmp_path / "results"
+    shown = page_offline.open(page_of("02_pretrain_projectors", tmp_path, results=str(results)))
+    drawn = [figure.get_attribute("id") for figure in shown.locator(".plot").all()]
+    assert len(drawn) == 3
+    for figure in drawn:
+        assert page_offline.colours(f"#{figure}") > 20, figure
+    assert "belong to tiny-gptneo" in shown.locator("main").inner_text()
+    assert page_offline.problems == []
+    assert list((results / "projectors").iterdir())
+
+
+def test_search_mixtures(tmp_path, page_offline):
+    results = tmp_path / "results"
+    shown = page_offline.open(page_of("03_search_mixtures", tmp_path, results=str(results)))
+    drawn = [figure.get_attribute("id") for figure in shown.locator(".plot").all()]
+    assert len(drawn) == 4
+    for figure in drawn:
+        assert page_offline.colours(f"#{figure}") > 20, figure
+    # The live figure is among them, and so is every search of the table.
+    text = shown.locator("main").inner_text()
+    assert "A search by" in text
+    for search in ("DARTS", "GAEA", "DASH"):
+        assert search in text, search
+    assert page_offline.problems == []

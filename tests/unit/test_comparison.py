@@ -79,6 +79,13 @@ def test_rows_say_what_they_are():
     assert float(rows[0]["bits per byte"]) == pytest.approx(losses["a"].mean() / np.log(2) / 3, abs=1e-3)
 
 
+def test_a_small_difference_that_is_one_is_not_printed_as_none():
+    losses = np.random.default_rng(4).normal(3, 0.5, (3, 80))
+    (row,) = compare_losses({"a": losses, "b": losses + 0.0001}, "a", resamples=499).difference_rows()
+    assert row["verdict"] == "worse"
+    assert row["difference"] == "0.000100 [0.000100, 0.000100]"
+
+
 @pytest.mark.parametrize(
     ("losses", "reference", "says"),
     [
