@@ -189,6 +189,20 @@ class Component:
             hidden = module(hidden)
         return hidden
 
+    def normed(self, hidden: Tensor) -> Tensor:
+        """A final `hidden` state (batch, length, width) as the output matrix would read it: after the final norm.
+
+        Raises `ManticoreError` for a model whose head is more than modules called in turn (`find_tail`).
+        """
+        if not self.stack.tail:
+            raise ManticoreError(
+                f"{self.name!r}: what its head does cannot be split into a norm and an output matrix, so it cannot "
+                "encode. Use a model whose head is these two alone (GPT-Neo, Llama, Mamba and most others)."
+            )
+        for name in self.stack.tail[:-1]:
+            hidden = self._submodule(name)(hidden)
+        return hidden
+
     def _tail_suffices(self, last: nn.Module, hidden: Tensor) -> bool:
         # Elsewhere than in float32, where the tail was tried, the model may change precision between its modules, and
         # hooks on the modules around them run with their forward alone.

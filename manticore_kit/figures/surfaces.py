@@ -13,7 +13,7 @@ from manticore_kit.figures import palette
 from manticore_kit.figures.contour import draw_contour
 from manticore_kit.figures.curve import draw_curve, mark_curve
 from manticore_kit.figures.landscape import draw_landscape
-from manticore_kit.figures.path import draw_path
+from manticore_kit.figures.path import draw_marks, draw_path
 from manticore_kit.figures.points import add_marker_legend
 from manticore_kit.figures.scale import LossScale
 from manticore_kit.figures.style import HEIGHT, new_figure, safe, style
@@ -30,16 +30,19 @@ def loss_surface_figure(
     kind: Literal["contour", "3d"] = "contour",
     title: str | None = None,
     path: ArrayLike | None = None,
+    marks: Mapping[str, ArrayLike] | None = None,
 ) -> go.Figure:
     """`surface` drawn: a curve, a contour plot (or with `kind="3d"` a landscape) or a triangle, with components,
     frankenmerges and the best mixture marked.
 
-    `path` (times, blocks, components) is the way of a search, drawn over a contour plot. Raises `ManticoreError` for a
-    surface that has none of these shapes, for a landscape of anything but two blocks, and for a path on anything but a
-    contour plot.
+    `path` (times, blocks, components) is the way of a search, and `marks` are mixtures (blocks, components) by name,
+    drawn over a contour plot. Raises `ManticoreError` for a surface that has none of these shapes, for a landscape of
+    anything but two blocks, and for a path or marks on anything but a contour plot.
     """
-    if path is not None and (kind == "3d" or surface.kind != "surface"):
-        raise ManticoreError(f"a path is drawn over a contour plot of two blocks, not over a {surface.kind} ({kind})")
+    if (path is not None or marks) and (kind == "3d" or surface.kind != "surface"):
+        raise ManticoreError(
+            f"paths and marks are drawn over a contour plot of two blocks, not over a {surface.kind} ({kind})"
+        )
     if kind not in ("contour", "3d"):
         raise ManticoreError(f'kind is {kind!r}: give "contour" or "3d"')
     if kind == "3d" and surface.kind != "surface":
@@ -64,6 +67,8 @@ def loss_surface_figure(
         draw_contour(figure, surface, scale)
         if path is not None:
             draw_path(figure, surface, path)
+        if marks:
+            draw_marks(figure, surface, marks)
     return figure.update_layout(coloraxis=scale.coloraxis())
 
 

@@ -343,15 +343,31 @@ class ManticoreForCausalLM(PreTrainedModel, GenerationMixin):
         return project(projector, hidden, weights[n, k], cache.gated[key])
 
     def _logits(self, parts, state, outputs: dict[int, Tensor], weights: Tensor, rows, keep: int | Tensor) -> Tensor:
-        row = 0 if self._layout.shared_ends else self._layout.blocks[-1]
-        if self._layout.shared_ends:
-            heads = {k: part for k, part in enumerate(parts) if _runs(rows, row, k)}
-            outputs = {k: _as_expected(fit(state, c.width), c.model.dtype, rows, -1, k) for k, c in heads.items()}
+        row, outputs = self._final(parts, state, outputs, rows)
         chosen = slice(-keep, None) if isinstance(keep, int) else keep
         terms = {k: parts[k].head(hidden[:, chosen]) for k, hidden in outputs.items()}
         logits = _mix(terms, weights[row], rows and rows[row], missing=NO_LOGIT)
         missing = self._layout.vocab_size - logits.shape[-1]
         return F.pad(logits, (0, missing), value=NO_LOGIT) if missing else logits
+
+    def _final(self, parts, state, outputs: dict[int, Tensor], rows) -> tuple[int, dict[int, Tensor]]:
+        """The row that mixes what the heads make, and the state (B, L, own width) that each head reads."""
+        if not self._layout.shared_ends:
+            return self._layout.blocks[-1], outputs
+        heads = {k: part for k, part in enumerate(parts) if _runs(rows, 0, k)}
+        return 0, {k: _as_expected(fit(state, c.width), c.model.dtype, rows, -1, k) for k, c in heads.items()}
+
+    def encode(self, input_ids: Tensor) -> Tensor:
+        """The last state (B, L, D) of `input_ids` (B, L): Σ_k α_k · fit(norm_k(y_k)), of what the heads would read.
+
+        Raises `ManticoreError` where a component's final norm cannot be called by itself.
+        """
+        weights, rows = self._mixed()
+        parts = [self.component(k) for k in range(self.num_components)]
+        starts = self._starts(parts, input_ids, None, None, None, rows)
+        row, outputs = self._final(parts, *self._blocks(parts, starts, weights, rows, None), rows)
+        terms = {k: fit(parts[k].normed(hidden), self._layout.width) for k, hidden in outputs.items()}
+        return _mix(terms, weights[row], None if rows is None else rows[row])
 
     def check_length(self, length: int, running: Iterable[int] | None = None) -> None:
         """Raises `ManticoreError` where `length` is more than the learned positions of a component (of `running`)."""

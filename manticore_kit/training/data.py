@@ -1,4 +1,4 @@
-"""What a model is trained and judged on: windows of text on three sides of a split.
+"""What a model is trained and judged on: for language, windows of text on three sides of a split.
 
 - *Training windows*, in an order that the seed alone settles, so that it is the same for one process and for several.
 - *Search windows*, which no weight is trained on: a bilevel search takes its mixture steps on them, and choices after
@@ -7,24 +7,61 @@
 
 Of the built-in text, the zoo's models have learned from the training documents. So search and held-out windows are both
 from its held-out documents, which take turns to be one or the other.
+
+`fit` asks no more of its data than `TrainingData` says, so other tasks bring their own.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from manticore_kit.errors import ManticoreError
 from manticore_kit.tasks.language import builtin_text
+from manticore_kit.tasks.language.evaluate import per_example_losses
 from manticore_kit.tasks.language.own_text import windows_of
 from manticore_kit.training.settings import DataSettings
 
 IGNORED = -100  # the label that losses leave out, transformers' own
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a trained model came to on held-out examples.
+
+    `losses` are per example (examples,), in nats per prediction, by kind of example; `scores` are further figures by
+    name, such as accuracies.
+    """
+
+    losses: dict[str, NDArray]
+    scores: dict[str, float]
+
+
+class TrainingData(Protocol):
+    """What `fit` asks of the data that it trains on."""
+
+    def training_examples(self, count: int, seed: int) -> "Examples":
+        """`count` examples in an order that the seed alone settles."""
+        ...
+
+    @property
+    def search_examples(self) -> "Examples | None":
+        """Examples that no weight learns from, for the mixture's own steps; None where there are none."""
+        ...
+
+    def measure(self, model: Any) -> dict[str, float]:
+        """How well `model` does while it trains: its `loss`, and whatever else is followed."""
+        ...
+
+    def judge(self, model: Any) -> Judgement:
+        """How well `model` does in the end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,17 +94,36 @@ class Text:
         chosen = torch.empty(count, next(iter(self.train.values())).shape[1], dtype=torch.long)
         for number, kind in enumerate(kinds):
             places = np.flatnonzero(kind_of == number)
-            chosen[torch.from_numpy(places)] = self.train[kind][_passes(len(self.train[kind]), len(places), rng)]
+            chosen[torch.from_numpy(places)] = self.train[kind][in_passes(len(self.train[kind]), len(places), rng)]
         return chosen
+
+    def training_examples(self, count: int, seed: int) -> "Examples":
+        """`training_windows`, as a Trainer takes them."""
+        return Examples(self.training_windows(count, seed))
+
+    @property
+    def search_examples(self) -> "Examples | None":
+        """The search windows, None where there are none."""
+        return Examples(self.search_windows) if len(self.search_windows) else None
+
+    def measure(self, model: Any) -> dict[str, float]:
+        """The mean loss on the held-out windows, in nats per token."""
+        return {"loss": per_example_losses(model, self.held_out_windows).mean().item()}
+
+    def judge(self, model: Any) -> Judgement:
+        """The loss on each held-out window (windows,), nats per token, by kind of text."""
+        losses = {kind: per_example_losses(model, windows) for kind, windows in self.held_out.items()}
+        return Judgement({kind: values.double().numpy() for kind, values in losses.items()}, {})
 
 
 class Examples(Dataset):
     """Windows (examples, length) as a Trainer takes them; `labels` of the same shape, the windows unless given.
 
-    Raises `ManticoreError` where there is nothing to learn: no examples, or no label that counts.
+    `order` (count,) are the examples by number in the order they come, each as often as it is named; left out, all of
+    them once. Raises `ManticoreError` where there is nothing to learn: no examples, or no label that counts.
     """
 
-    def __init__(self, input_ids: Tensor, labels: Tensor | None = None):
+    def __init__(self, input_ids: Tensor, labels: Tensor | None = None, order: Tensor | None = None):
         labels = input_ids if labels is None else labels
         if not isinstance(input_ids, Tensor) or input_ids.ndim != 2 or not len(input_ids):
             given = f"shape {tuple(input_ids.shape)}" if isinstance(input_ids, Tensor) else type(input_ids).__name__
@@ -81,13 +137,23 @@ class Examples(Dataset):
                 f"to each token ({IGNORED} where none is wanted)."
             )
         check_labels(labels)
-        self.input_ids, self.labels = input_ids, labels
+        self.input_ids, self.labels, self.order = input_ids, labels, order
 
     def __len__(self) -> int:
-        return len(self.input_ids)
+        return len(self.input_ids if self.order is None else self.order)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"input_ids": self.input_ids[index], "labels": self.labels[index]}
+        row = index if self.order is None else self.order[index]
+        return {"input_ids": self.input_ids[row], "labels": self.labels[row]}
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """All that these examples are made of, under names that begin with `name`."""
+        parts = {name: self.input_ids}
+        if self.labels is not self.input_ids:
+            parts[f"{name} labels"] = self.labels
+        if self.order is not None:
+            parts[f"{name} order"] = self.order
+        return parts
 
 
 def check_labels(labels: Tensor) -> None:
@@ -158,7 +224,7 @@ def _split_count(count: int, shares: dict[str, float]) -> dict[str, int]:
     return dict(zip(shares, np.diff(edges).tolist(), strict=True))
 
 
-def _passes(pool: int, count: int, rng: np.random.Generator) -> Tensor:
+def in_passes(pool: int, count: int, rng: np.random.Generator) -> Tensor:
     """`count` numbers below `pool`: one random order after another."""
     orders = [rng.permutation(pool) for _ in range(-(-count // pool))]
     return torch.from_numpy(np.concatenate(orders)[:count] if orders else np.zeros(0, dtype=np.int64))

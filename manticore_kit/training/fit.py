@@ -17,9 +17,9 @@ from transformers.utils import logging as transformers_logging
 
 from manticore_kit.errors import ManticoreError
 from manticore_kit.hybrid.modeling import ManticoreForCausalLM, rounded_rows
-from manticore_kit.tasks.language.evaluate import per_example_losses
-from manticore_kit.training.data import Examples, Text
+from manticore_kit.training.data import Examples, TrainingData
 from manticore_kit.training.journal import Journal
+from manticore_kit.training.parts import hybrid_in
 from manticore_kit.training.processes import is_first_process, on_cpu, processes
 from manticore_kit.training.recorder import ProgressBar, Recorder, Stopper
 from manticore_kit.training.run import Run, environment, fingerprint, write_json
@@ -34,7 +34,7 @@ class Stopped(ManticoreError):
 
 def fit(
     model: Any,
-    text: Text,
+    data: TrainingData,
     settings: TrainingSettings,
     folder: Path | str,
     *,
@@ -44,7 +44,7 @@ def fit(
     callbacks: Sequence[TrainerCallback] = (),
     keep_model: bool = True,
 ) -> Run:
-    """Trains `model` in place on the training windows of `text` and returns the run in `folder`.
+    """Trains `model` in place on the training examples of `data` and returns the run in `folder`.
 
     Where `folder` holds a part of the same run, it goes on from there; where it holds all of it, nothing is trained
     and `model` gets its weights (unless they were not kept). The same run ends with the same weights, to the last bit
@@ -58,9 +58,11 @@ def fit(
     folder = Path(folder)
     search = settings.search
     if search is not None:
-        _check_search(model, text, settings)
-    order = text.training_windows(settings.steps * settings.batch_size, settings.seed)
-    identity = fingerprint(model, {"train": order, "search": text.search_windows if search else None})
+        _check_search(model, data, settings)
+    examples = data.training_examples(settings.steps * settings.batch_size, settings.seed)
+    held = data.search_examples if search is not None else None
+    search_tensors = {"search": None} if held is None else held.tensors("search")
+    identity = fingerprint(model, {**examples.tensors("train"), **search_tensors})
     run = Run(folder)
     try:
         _claim(run, settings, model, identity)
@@ -68,9 +70,9 @@ def fit(
         if run.is_finished:
             _take_weights(model, run)
             return run
-        _train(model, text, Examples(order), settings, run, progress, watch, stop, callbacks)
+        _train(model, data, examples, settings, run, progress, watch, stop, callbacks)
         if is_first_process():
-            _finish(model, text, settings, run, keep_model)
+            _finish(model, data, settings, run, keep_model)
         processes().wait_for_everyone()
     except OSError as error:
         raise ManticoreError(
@@ -85,14 +87,15 @@ def _what_is_left(folder: Path) -> str:
     return f"The last good checkpoint is {left[-1]}." if left else "There is no checkpoint yet."
 
 
-def _check_search(model: Any, text: Text, settings: TrainingSettings) -> None:
-    if not isinstance(model, ManticoreForCausalLM) or model.is_discretised:
-        what = "a discretised hybrid" if isinstance(model, ManticoreForCausalLM) else type(model).__name__
+def _check_search(model: Any, data: TrainingData, settings: TrainingSettings) -> None:
+    hybrid = hybrid_in(model)
+    if hybrid is None or hybrid.is_discretised:
+        what = "a discretised hybrid" if hybrid is not None else type(model).__name__
         raise ManticoreError(f"search: {what} has no mixture to search; leave `search` out to train it as it is.")
-    held = len(text.search_windows)
+    held = 0 if data.search_examples is None else len(data.search_examples)
     if settings.search and settings.search.level == "bilevel" and held < settings.batch_size:
         raise ManticoreError(
-            f"search.level is bilevel: a mixture step takes `batch_size` = {settings.batch_size} windows, and only "
+            f"search.level is bilevel: a mixture step takes `batch_size` = {settings.batch_size} examples, and only "
             f"{held} are held for the search. Raise `data.search`, or lower `batch_size`."
         )
 
@@ -122,13 +125,23 @@ def _claim(run: Run, settings: TrainingSettings, model: Any, identity: str) -> N
         raise ManticoreError(f"{run.folder} exists and holds no run; name a folder that is new or empty.")
     run.folder.mkdir(parents=True, exist_ok=True)
     settings.to_yaml(run.folder / "settings.yaml")
-    if isinstance(model, ManticoreForCausalLM) and model.config.recipe:
-        model.recipe.to_yaml(run.folder / "recipe.yaml")
+    if (hybrid := hybrid_in(model)) is not None and hybrid.config.recipe:
+        hybrid.recipe.to_yaml(run.folder / "recipe.yaml")
     write_json(run.folder / "environment.json", environment())
     write_json(known, {"fingerprint": identity})
 
 
-def _train(model, text, examples, settings: TrainingSettings, run: Run, progress, watch, stop, callbacks) -> None:
+def _train(
+    model,
+    data: TrainingData,
+    examples: Examples,
+    settings: TrainingSettings,
+    run: Run,
+    progress,
+    watch,
+    stop,
+    callbacks,
+) -> None:
     first = is_first_process()
     work = run.folder / "checkpoints"
     arguments = _arguments(settings, work)
@@ -143,16 +156,18 @@ def _train(model, text, examples, settings: TrainingSettings, run: Run, progress
     with _interrupts() as interrupted:
         stopper = Stopper(lambda: interrupted() or (stop is not None and stop()))
         every = tenth if settings.evaluate_every is None else settings.evaluate_every
-        recorder = Recorder(journal, text.held_out_windows if every else None, every or tenth, watch)
+        measure = data.measure if every else None
+        recorder = Recorder(journal, measure, every or tenth, watch, settings.stop_at_accuracy)
         bar = ProgressBar(journal, progress) if progress else None
         own = [Stopwatch(work), recorder, stopper, *([bar] if bar else ()), *callbacks]
         was_training = {name: p.requires_grad for name, p in model.named_parameters()}
         noise = settings.search.temperature if settings.search and settings.search.method == "dash" else None
+        mixture: Any = getattr(hybrid_in(model), "mixture", None)
         try:
             if noise is not None:
-                model.mixture.temperature = noise
+                mixture.temperature = noise
             trainer = PartsTrainer(
-                model, arguments, examples, settings=settings, search_windows=text.search_windows, callbacks=own
+                model, arguments, examples, settings=settings, search_examples=data.search_examples, callbacks=own
             )
             recorder.trainer = trainer
             trainer.remove_callback(PrinterCallback)
@@ -163,7 +178,7 @@ def _train(model, text, examples, settings: TrainingSettings, run: Run, progress
             if bar:
                 bar.close()
             if noise is not None:
-                model.mixture.temperature = None
+                mixture.temperature = None
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(was_training[name])
             model.eval()
@@ -211,29 +226,36 @@ def _arguments(settings: TrainingSettings, work: Path) -> TrainingArguments:
     return arguments
 
 
-def _finish(model: Any, text: Text, settings: TrainingSettings, run: Run, keep_model: bool) -> None:
-    losses = {kind: per_example_losses(model, windows).double().numpy() for kind, windows in text.held_out.items()}
+def _finish(model: Any, data: TrainingData, settings: TrainingSettings, run: Run, keep_model: bool) -> None:
+    judgement = data.judge(model)
+    losses = judgement.losses
     part = run.folder / ".losses.part.npz"
     np.savez_compressed(part, **losses)  # pyright: ignore[reportArgumentType]
     part.replace(run.folder / "losses.npz")
     if keep_model:
         _save_model(model, run.folder / "model")
     seconds, processor_seconds = Stopwatch(run.folder / "checkpoints").before
-    is_hybrid = isinstance(model, ManticoreForCausalLM)
+    hybrid = hybrid_in(model)
     write_json(
         run.folder / "result.json",
         {
-            "steps": settings.steps,
+            "steps": _last_step(run, settings),
             "held_out": {kind: float(values.mean()) for kind, values in losses.items()},
             "loss": float(np.concatenate(list(losses.values())).mean()),
-            "components": model.config.component_names if is_hybrid else None,
-            "mixture": rounded_rows(model.mixture_weights) if is_hybrid else None,
+            **({"scores": judgement.scores} if judgement.scores else {}),
+            "components": hybrid.config.component_names if hybrid is not None else None,
+            "mixture": rounded_rows(hybrid.mixture_weights) if hybrid is not None else None,
             "parameters": sum(p.numel() for p in model.parameters()),
             "seconds": round(seconds, 1),
             "processor_seconds": round(processor_seconds, 1),
         },
     )
     shutil.rmtree(run.folder / "checkpoints")
+
+
+def _last_step(run: Run, settings: TrainingSettings) -> int:
+    """The steps that were taken: all, unless an accuracy was reached before."""
+    return settings.steps if settings.stop_at_accuracy is None else max(event["step"] for event in run.events)
 
 
 def _save_model(model: Any, target: Path) -> None:

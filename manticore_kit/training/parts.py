@@ -1,15 +1,25 @@
 """The parts of a model that learn at their own rates: components, projectors, embeddings and mixture.
 
-Embeddings are the token tables and the heads' output matrices. A model that is no hybrid has components and embeddings.
+Embeddings are the token tables and the heads' output matrices. A model that is no hybrid has components and embeddings;
+one that has a hybrid as its `encoder` has the parts of that hybrid, and what is around it counts as components.
 """
 
 from typing import Any, get_args
 
 from torch import nn
 
+from manticore_kit.hybrid.modeling import ManticoreForCausalLM
 from manticore_kit.training.settings import Part, TrainingSettings
 
 PARTS: tuple[Part, ...] = get_args(Part)
+
+
+def hybrid_in(model: Any) -> ManticoreForCausalLM | None:
+    """The hybrid that `model` is, or that encodes for it; None where there is none."""
+    for candidate in (model, getattr(model, "encoder", None)):
+        if isinstance(candidate, ManticoreForCausalLM):
+            return candidate
+    return None
 
 
 def part_names(model: nn.Module) -> dict[str, Part]:
@@ -43,6 +53,7 @@ def parameter_groups(model: nn.Module, settings: TrainingSettings, decayed: set[
 
 
 def _part(name: str, is_table: bool) -> Part:
+    name = name.removeprefix("encoder.")
     if name.startswith("projectors."):
         return "projectors"
     if name.startswith("mixture."):
@@ -51,8 +62,9 @@ def _part(name: str, is_table: bool) -> Part:
 
 
 def _tables(model: nn.Module) -> set[int]:
-    components: list[Any] = [child for name, child in model.named_children() if name.startswith("component_")] or [
-        model
+    inner: Any = hybrid_in(model) or model
+    components: list[Any] = [child for name, child in inner.named_children() if name.startswith("component_")] or [
+        inner
     ]
     modules = [get() for part in components for get in (part.get_input_embeddings, part.get_output_embeddings)]
     return {id(module.weight) for module in modules if isinstance(getattr(module, "weight", None), nn.Parameter)}

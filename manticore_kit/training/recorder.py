@@ -4,33 +4,34 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl
 
-from manticore_kit.hybrid.modeling import ManticoreForCausalLM, rounded_rows
-from manticore_kit.tasks.language.evaluate import per_example_losses
+from manticore_kit.hybrid.modeling import rounded_rows
 from manticore_kit.training.journal import Journal
+from manticore_kit.training.parts import hybrid_in
 
 # A curve needs no more points than this, however long the training.
 MOST_LINES = 1000
 
 
 class Recorder(TrainerCallback):
-    """Writes training losses, mixtures and the loss on `held_out` (windows, length) to `journal`.
+    """Writes training losses, mixtures and what `measure` says of the model to `journal`.
 
-    `watch(events)` is given all events so far at each held-out loss, and some forty times between the first and the
-    last step. Of several processes the first writes.
+    The training ends where the accuracy that `measure` gives is `enough`. `watch(events)` is given all events so far at
+    each held-out loss, and some forty times between the first and the last step. Of several processes the first writes.
     """
 
     def __init__(
         self,
         journal: Journal,
-        held_out: Tensor | None,
+        measure: Callable[[Any], dict[str, float]] | None,
         evaluate_every: int,
         watch: Callable[[list[dict[str, Any]]], object] | None = None,
+        enough: float | None = None,
     ):
-        self.journal, self.held_out, self.evaluate_every, self.watch = journal, held_out, evaluate_every, watch
+        self.journal, self.measure, self.evaluate_every, self.watch = journal, measure, evaluate_every, watch
+        self.enough = enough
         self.trainer: Any = None  # set when there is one: it is made with its callbacks
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
@@ -46,19 +47,30 @@ class Recorder(TrainerCallback):
             loss = torch.tensor(self.trainer.last_loss, device=args.device)
             if args.world_size > 1:
                 loss = self.trainer.accelerator.reduce(loss, "mean")
-            self._write(step, loss.item(), model, held_out=evaluate)
+            measured = self._write(step, loss.item(), model, held_out=evaluate)
+            if evaluate and self.enough is not None and self._accuracy(measured, args) >= self.enough:
+                control.should_training_stop = True
+                control.should_save = False  # from a checkpoint here the same run would go on past its end
             if self.watch is not None and args.process_index == 0 and (evaluate or step % max(1, last // 40) == 0):
                 self.watch(self.journal.events)
 
-    def _write(self, step: int, loss: float | None, model, *, held_out: bool) -> None:
+    def _accuracy(self, measured: dict[str, float], args) -> float:
+        """The accuracy that the first process measured, in every process."""
+        accuracy = torch.tensor(measured.get("accuracy", 0.0), device=args.device)
+        return (self.trainer.accelerator.reduce(accuracy, "sum") if args.world_size > 1 else accuracy).item()
+
+    def _write(self, step: int, loss: float | None, model, *, held_out: bool) -> dict[str, float]:
         if self.trainer.args.process_index != 0:
-            return
+            return {}
         if loss is not None:
             self.journal.write("train", step, loss=loss)
-        if isinstance(model, ManticoreForCausalLM):
-            self.journal.write("mixture", step, rows=rounded_rows(model.mixture_weights))
-        if held_out and self.held_out is not None:
-            self.journal.write("held-out", step, loss=per_example_losses(model, self.held_out).mean().item())
+        if (hybrid := hybrid_in(model)) is not None:
+            self.journal.write("mixture", step, rows=rounded_rows(hybrid.mixture_weights))
+        if not held_out or self.measure is None:
+            return {}
+        measured = self.measure(model)
+        self.journal.write("held-out", step, **measured)
+        return measured
 
 
 class ProgressBar(TrainerCallback):

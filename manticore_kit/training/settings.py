@@ -123,6 +123,9 @@ class TrainingSettings(StrictFile):
     evaluate_every: Annotated[int, Field(ge=0)] | None = Field(
         None, description="steps between held-out losses; left out: a tenth of all; 0: those at the end only"
     )
+    stop_at_accuracy: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="ends sooner, once the accuracy on held-out examples reaches this; of tasks that have one"
+    )
     checkpoint_every: Count | None = Field(None, description="steps between checkpoints; left out: a tenth of all")
     trainer: dict[str, JsonValue] = Field(default_factory=dict, description="further fields of TrainingArguments")
 

@@ -19,16 +19,16 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from manticore_kit.errors import ManticoreError
-from manticore_kit.training.data import check_labels
+from manticore_kit.training.data import Examples, check_labels
 from manticore_kit.training.optimizer import PartsOptimizer
-from manticore_kit.training.parts import freeze, parameter_groups
+from manticore_kit.training.parts import freeze, hybrid_in, parameter_groups
 from manticore_kit.training.settings import TrainingSettings
 
 COMPLETE = "complete"  # the file that says that a checkpoint was written to its end
 
 
 class PartsTrainer(Trainer):
-    """Trains `model` by `settings`; `search_windows` (windows, length) are those of a bilevel search."""
+    """Trains `model` by `settings`; `search_examples` are those of a bilevel search."""
 
     def __init__(
         self,
@@ -37,10 +37,10 @@ class PartsTrainer(Trainer):
         examples: Any,
         *,
         settings: TrainingSettings,
-        search_windows: Tensor | None = None,
+        search_examples: Examples | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ):
-        self.settings, self.search_windows = settings, search_windows
+        self.settings, self.search_examples = settings, search_examples
         self.last_loss = float("nan")
         self._summed = 0.0
         self._batches: list[dict[str, Any]] = []
@@ -99,27 +99,28 @@ class PartsTrainer(Trainer):
         model: Any = self.accelerator.unwrap_model(self.model)
         model.train()
         batches = self._batches or self._search_batches()
-        total = torch.zeros_like(model.mixture.logits)
+        logits = hybrid_in(model).mixture.logits  # pyright: ignore[reportOptionalMemberAccess]
+        total = torch.zeros_like(logits)
         for batch in batches:
             with self.compute_loss_context_manager():
                 loss = model(**self._prepare_inputs(batch)).loss / len(batches)
             if not torch.isfinite(loss):
                 self._explain(loss, batch)
-            total += torch.autograd.grad(loss, model.mixture.logits)[0]
+            total += torch.autograd.grad(loss, logits)[0]
         self._batches.clear()
         if self.args.world_size > 1:
             total = self.accelerator.reduce(total, "mean")
         return total  # pyright: ignore[reportReturnType]
 
     def _search_batches(self) -> list[dict[str, Tensor]]:
-        """This process's share of the windows drawn for this step; the draw depends on seed and step alone."""
-        windows = self.search_windows
-        assert windows is not None
+        """This process's share of the examples drawn for this step; the draw depends on seed and step alone."""
+        examples = self.search_examples
+        assert examples is not None
         step = self.state.global_step
         rng = np.random.default_rng([self.settings.seed, step])
-        drawn = rng.choice(len(windows), size=self.settings.batch_size, replace=False)
+        drawn = rng.choice(len(examples), size=self.settings.batch_size, replace=False)
         own = torch.from_numpy(drawn).view(self.args.world_size, -1)[self.args.process_index]
-        return [{"input_ids": windows[part], "labels": windows[part]} for part in own.split(self.args.train_batch_size)]
+        return [examples[part] for part in own.split(self.args.train_batch_size)]  # pyright: ignore[reportArgumentType]
 
     # ----------------------------------------------------------------------------------------------- checkpoints
 
@@ -173,7 +174,7 @@ class _MixtureStep(TrainerCallback):
             cast(PartsOptimizer, getattr(optimizer, "optimizer", optimizer)).step_part("mixture")
 
     def _logits(self, model) -> nn.Parameter:
-        return self.trainer.accelerator.unwrap_model(model).mixture.logits
+        return hybrid_in(self.trainer.accelerator.unwrap_model(model)).mixture.logits  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -184,5 +185,5 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def _is_good(name: str, parameter: Tensor) -> bool:
     """Whether all numbers are finite; a logit of −∞ is a mixture weight of 0."""
-    bad = parameter.isnan() if name.startswith("mixture.") else ~parameter.isfinite()
+    bad = parameter.isnan() if name.endswith("mixture.logits") else ~parameter.isfinite()
     return not bad.any()

@@ -98,7 +98,7 @@ def test_a_batch_without_labels_is_named_as_such(tmp_path):
 def test_search_windows_must_fill_a_batch(tmp_path):
     text = Text({"toy": WINDOWS}, {"toy": WINDOWS[:3]}, {"toy": WINDOWS[:8]}, {"toy": 1.0})
     settings = small_settings(search={"method": "darts", "level": "bilevel"})
-    with pytest.raises(ManticoreError, match=r"`batch_size` = 4 windows, and only 3 are held.*Raise `data.search`"):
+    with pytest.raises(ManticoreError, match=r"`batch_size` = 4 examples, and only 3 are held.*Raise `data.search`"):
         fit(hybrid_of(), text, settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
