@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 zoo_app = typer.Typer(help="The small models that come with the workbench.", **_PLAIN)
 app.add_typer(zoo_app, name="zoo")
+mad_app = typer.Typer(help="Mixtures found on MAD's proxy tasks.", **_PLAIN)
+app.add_typer(mad_app, name="mad")
 
 
 def main() -> None:
@@ -109,6 +111,81 @@ def search(source: Annotated[Path, _SOURCE], plan: Annotated[Path, _PLAN], out: 
 
 
 @app.command()
+def program(
+    source: Annotated[Path, _SOURCE],
+    result: Annotated[Path, typer.Argument(help="What `manticore mad run` left: its folder, or mad.yaml.")],
+    plan: Annotated[
+        Path | None, typer.Argument(help="How to train, in YAML: docs/training.md. Left out: 100 steps of 8 windows.")
+    ] = None,
+    out: Annotated[Path, _RUN] = Path("runs/programmed"),
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("-t", "--task", metavar="NAME[=WEIGHT]", help="A task that counts; left out: all the same."),
+    ] = None,
+) -> None:
+    """Set a mixture that was found on proxy tasks, and train the rest of the hybrid.
+
+    The mixture stays as it was found. Started again with the same folder, it goes on where it stopped.
+    """
+    from manticore_kit.proxy_result import Programming, ProxyResult, result_file
+    from manticore_kit.training.plan import Plan
+
+    by = Programming.model_validate({"mad": str(result), "tasks": _weights_of_tasks(tasks)})
+    ProxyResult.from_yaml(result_file(result)).mixture(by.tasks)  # mistakes show before anything is loaded
+    steps = Plan.from_yaml(plan) if plan is not None else Plan.parse({"steps": 100, "batch_size": 8})
+    from manticore_kit.training import workflow  # takes seconds
+
+    _hide_loading_bars()
+    run = workflow.program(source, by, steps, out, progress=True)
+    _print_aligned(_facts_of_run(run))
+    print(run.folder)
+
+
+@mad_app.command("run")
+def mad_run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe in YAML: its families and blocks are searched.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder of this search, new or the same again.")],
+    plan: Annotated[Path | None, typer.Option("--plan", help="What to do, in YAML: docs/mad.md.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="A plan by name: smoke, laptop, paper.")] = None,
+    tasks: Annotated[
+        list[str] | None, typer.Option("-t", "--task", metavar="NAME", help="A task, in place of the plan's.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Trainings at a time; left out: one a core.")] = None,
+) -> None:
+    """Search the mixture of small hybrids from scratch on proxy tasks.
+
+    They have the recipe's families and blocks. What was found is one file in the folder, mad.yaml, by which `manticore
+    program` and recipes set the mixture of pretrained hybrids. Started again, what is missing is run.
+    """
+    from manticore_kit.mad.plan import MadPlan
+
+    if plan is not None and preset is not None:
+        raise ManticoreError("A plan's file and a preset both say what to do: give --plan or --preset.")
+    chosen = MadPlan.from_yaml(plan) if plan is not None else MadPlan.preset(preset or "laptop")
+    if tasks:
+        chosen.tasks = tasks
+    from manticore_kit import Recipe
+    from manticore_kit.mad.search import search as search_on_mad  # takes seconds
+    from manticore_kit.proxy_result import result_file
+    from manticore_kit.training.protocol import told
+
+    _hide_loading_bars()
+    found = search_on_mad(Recipe.from_yaml(recipe), chosen, out, workers=workers, progress=told("proxy tasks"))
+    _print_table(_rows_of_result(found))
+    print(result_file(out))
+
+
+@mad_app.command("tasks")
+def mad_tasks() -> None:
+    """List the tasks and their baseline settings."""
+    from manticore_kit.tasks import mad
+
+    for task in mad.TASKS:
+        settings = mad.settings_of(task).plain()
+        print(f"{task}: {', '.join(f'{name}={value}' for name, value in settings.items())}")
+
+
+@app.command()
 def report(
     notebook: Annotated[str, typer.Argument(help="A path, or a name under notebooks/.")],
     parameters: Annotated[
@@ -187,6 +264,37 @@ def _train_or_search(source: Path, plan: Path, out: Path, what: str) -> None:
             print(f"\n{run.folder.name.capitalize()}:")
         _print_aligned(_facts_of_run(run))
         print(run.folder)
+
+
+def _weights_of_tasks(tasks: list[str] | None) -> dict[str, float] | None:
+    if not tasks:
+        return None
+    weights = {}
+    for given in tasks:
+        name, _, weight = given.partition("=")
+        try:
+            weights[name] = float(weight or 1)
+        except ValueError:
+            raise ManticoreError(
+                f"--task {given}: {weight!r} is no number; write NAME or NAME=WEIGHT, such as compression=0.5."
+            ) from None
+    return weights
+
+
+def _rows_of_result(result) -> list[dict[str, object]]:
+    """A line for each task of a MAD result: how well it was solved, and the mixture that was found."""
+    rows = []
+    for task, found in result.tasks.items():
+        accuracy = sum(found.accuracy) / len(found.accuracy)
+        blocks = "; ".join(" ".join(f"{w:.2f}" for w in row) for row in found.mixture)
+        rows.append({"task": task, "accuracy": accuracy, "guessing": found.random, "mixture by block": blocks})
+    return rows
+
+
+def _print_table(rows: list[dict[str, object]]) -> None:
+    from manticore_kit.figures import Table
+
+    print(Table(rows))
 
 
 def _say_nothing(text: str) -> None:

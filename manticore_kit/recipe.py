@@ -8,11 +8,13 @@ unknown keys, and what it says of a mistake names the field, the value and what 
 import math
 import reprlib
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from manticore_kit.errors import ManticoreError
+from manticore_kit.proxy_result import Programming
 from manticore_kit.strict_data import Strict, StrictFile
 
 # Rows typed by hand are rounded; anything further from 1 than this is a mistake and not a rounding.
@@ -82,6 +84,9 @@ class Recipe(StrictFile):
     mixture: list[list[float]] | None = Field(
         None, description="a row per block, a weight per component; left out: uniform"
     )
+    program: Programming | None = Field(
+        None, description="in place of `mixture`: the rows that were found on proxy tasks"
+    )
     tokenizer: str | None = Field(
         None, min_length=1, description="whose tokenizer; left out: the components' common one"
     )
@@ -94,6 +99,8 @@ class Recipe(StrictFile):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
+        if self.mixture is not None and self.program is not None:
+            raise ValueError("both `mixture` and `program` say what the mixture is: leave one out")
         said = {f"components[{i}].cuts": len(c.cuts) + 1 for i, c in enumerate(self.components) if c.cuts is not None}
         if self.mixture is not None:
             said["mixture"] = len(self.mixture)
@@ -114,13 +121,29 @@ class Recipe(StrictFile):
             return self.blocks
         if self.mixture is not None:
             return len(self.mixture)
-        return next((len(c.cuts) + 1 for c in self.components if c.cuts is not None), 2)
+        if (cut := next((len(c.cuts) + 1 for c in self.components if c.cuts is not None), None)) is not None:
+            return cut
+        return 2 if self.program is None else self.program.result.blocks
 
     @property
     def rows(self) -> list[list[float]]:
-        """The mixture, uniform where the recipe leaves it out."""
+        """The mixture: as it is written, as it was programmed, else uniform.
+
+        Raises `ManticoreError` where it is programmed by a file that cannot be read.
+        """
+        if self.program is not None:
+            return self.program.rows
         count = len(self.components)
         return self.mixture or [[1 / count] * count for _ in range(self.num_blocks)]
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> Self:
+        """What is in a YAML file or text; a MAD result that a file names by a relative path lies relative to it."""
+        recipe = super().from_yaml(source)
+        named = recipe.program
+        if named is not None and not (isinstance(source, str) and "\n" in source):
+            named.mad = str(Path(source).parent / Path(named.mad).expanduser())
+        return recipe
 
     def plain(self) -> dict:
         """The recipe as `to_yaml` writes it, in plain Python."""

@@ -9,6 +9,7 @@ from huggingface_hub.errors import CacheNotFound, HFValidationError, RepositoryN
 
 from manticore_kit import zoo
 from manticore_kit.errors import ManticoreError
+from manticore_kit.models import ARCHITECTURES  # which also lets transformers' Auto classes know them
 
 # Long enough for a slow line, short enough to wait for: the hub's own client retries for 23 s without a network.
 TIMEOUT_SECONDS = 5.0
@@ -27,12 +28,13 @@ def cached_models() -> list[str]:
 
 @cache
 def architectures() -> dict[str, str]:
-    """transformers' causal language models: model type to class name."""
+    """The causal language models of transformers and of this package: model type to class name."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    return {
+    theirs = {
         kind: name if isinstance(name, str) else name[0] for kind, name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items()
     }
+    return theirs | {kind: model.__name__ for kind, model in ARCHITECTURES.items()}
 
 
 def near_names(name: str, known: list[str]) -> list[str]:

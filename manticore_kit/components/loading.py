@@ -78,6 +78,20 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     return tokenizer
 
 
+def family_of(name: str, *, trust_remote_code: bool = False) -> str:
+    """The model type of a zoo model, folder or hub id, such as "gpt_neo"; no weights are read.
+
+    Raises `ManticoreError` as `load` does for names, and for models that cannot be components.
+    """
+    name = _name(name)
+    where, local_only = _locate(name)
+    config = _config(name, where, local_only)
+    if mamba_checkpoint.is_original_layout(config):
+        return "mamba"
+    refuse_unsuitable(name, config, trust_remote_code is True)
+    return str(config["model_type"])
+
+
 def _checked(model: PreTrainedModel, name: str) -> Component:
     refuse_unusable(name, model)
     install_for(model)

@@ -1,4 +1,4 @@
-"""Components with random weights: an architecture of transformers and its settings."""
+"""Components with random weights: an architecture, of transformers or of this package, and its settings."""
 
 import os
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from manticore_kit.components import hub
 from manticore_kit.errors import ManticoreError
+from manticore_kit.models import ARCHITECTURES
 
 
 def random_model(name: str, settings: Mapping, seed: int) -> PreTrainedModel:
@@ -32,7 +33,7 @@ def random_model(name: str, settings: Mapping, seed: int) -> PreTrainedModel:
 
 
 def _configuration(name: str, settings: Mapping) -> PreTrainedConfig:
-    kind = _model_type(name)
+    kind = model_type(name)
     try:
         default = CONFIG_MAPPING[kind]()
     except Exception as error:
@@ -50,16 +51,18 @@ def _configuration(name: str, settings: Mapping) -> PreTrainedConfig:
         raise ManticoreError(_cannot_be_built(name, settings, error)) from error
 
 
-def _model_type(name: str) -> str:
+def model_type(name: str) -> str:
     kinds = hub.architectures()
     if name in kinds:
         return name
+    if own := [kind for kind in ARCHITECTURES if kinds[kind] == name]:
+        return own[0]
     if name in kinds.values():
         # Several model types may share a class (gpt-sw3 is a GPT-2); the class knows its own.
         return getattr(transformers, name).config_class.model_type
     near = hub.near_names(name, [*kinds, *kinds.values()])
     raise ManticoreError(
-        f"{name!r} with `config:` must name an architecture (a model type or a causal-LM class of transformers); "
+        f"{name!r} with `config:` must name an architecture (a model type or a causal-LM class); "
         f"near names: {', '.join(near) or 'none; examples are gpt_neo, llama, mamba'}."
     )
 

@@ -90,6 +90,10 @@ def assemble(
     """A hybrid of components that are loaded already, as `recipe` says; `tokenizer` is the one chosen, if any."""
     components = [x.component for x in loaded]
     tokenizer = _join_vocabularies(loaded, tokenizer)
+    if recipe.program is not None:
+        families = [c.model.config.model_type for c in components]
+        with _at("program.mad"):
+            recipe.program.result.refuse_others(families, recipe.num_blocks, repr(recipe.program.mad))
     models = _distinct([c.model for c in components])
     dtype = _common_dtype(models)
     models = [m if m.dtype == dtype else m.to(dtype) for m in models]
@@ -111,7 +115,7 @@ def assemble(
         projector_init="random" if recipe.projector.init == "random" else "identity",
         width=width,
         vocab_size=max(c.vocab_size for c in components),
-        recipe=filled.model_dump(exclude={"mixture"}),
+        recipe=filled.model_dump(exclude={"mixture", "program"}),
         max_position_embeddings=min((p for c in components if (p := position_limit(c))), default=None),
         **_special_tokens(tokenizer, first),
     )

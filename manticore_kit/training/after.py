@@ -15,6 +15,7 @@ import yaml
 
 from manticore_kit.analysis.discrete import beam_one_hots, mixture_put_back
 from manticore_kit.errors import ManticoreError
+from manticore_kit.proxy_result import ProxyResult, result_file
 from manticore_kit.recipe import check_rows
 
 
@@ -22,11 +23,12 @@ def rows_from(source: str | Path) -> list[list[float]]:
     """The mixture that a file or run folder holds, a row per block.
 
     `source` is a run's folder, or a YAML or JSON file that is a list of rows or has one under `mixture` (a recipe, a
-    run's result). Raises `ManticoreError` where there is none.
+    run's result), or a MAD result, of which it is the mean over all tasks. Raises `ManticoreError` where there is none.
     """
     file = Path(source).expanduser()
     if file.is_dir():
-        file = file / "result.json"
+        own = file / "result.json"
+        file = own if own.is_file() or not result_file(file).is_file() else result_file(file)
     try:
         text = file.read_text(encoding="utf-8")
         found: Any = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
@@ -36,6 +38,8 @@ def rows_from(source: str | Path) -> list[list[float]]:
             f"No mixture can be read from {str(source)!r} ({reason}). Name a run's folder, or a YAML or JSON file with "
             "rows such as [[0.5, 0.5], [0.2, 0.8]], by themselves or under `mixture`."
         ) from None
+    if isinstance(found, dict) and "tasks" in found:
+        return ProxyResult.parse(found, str(file)).mixture()
     rows = found.get("mixture") if isinstance(found, dict) else found
     try:
         return check_rows(rows)

@@ -67,11 +67,17 @@ class Entrant:
 
 
 def save_start(
-    components: Sequence[str], folder: Path, *, blocks: int = 2, ends: str = "own", projector: Mapping | None = None
+    components: Sequence[str],
+    folder: Path,
+    *,
+    blocks: int = 2,
+    ends: str = "own",
+    projector: Mapping | None = None,
+    mixture: Sequence[Sequence[float]] | None = None,
 ) -> str:
     """The folder of a hybrid of `components` as a recipe builds it (aligned unless `projector` says otherwise).
 
-    It is made there unless it is there already.
+    It is aligned at `mixture`, uniform where that is left out. It is made there unless it is there already.
     """
     if not (folder / "config.json").exists():
         data = {
@@ -79,6 +85,7 @@ def save_start(
             "blocks": blocks,
             "ends": ends,
             "projector": dict(projector or {"init": "aligned"}),
+            "mixture": mixture,
         }
         build(Recipe.parse(data)).save_pretrained(folder)
     return str(folder)

@@ -6,8 +6,10 @@ Each stage has a folder of its own inside the run's, is read where it is finishe
     RUN/projectors     their pretraining, where no set was found
     RUN/tuning         what Optuna tried
     RUN/retrained, RUN/discretised
+    RUN/mad.yaml       the MAD result that a hybrid was programmed by
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 from manticore_kit.errors import ManticoreError
 from manticore_kit.hybrid.building import build
 from manticore_kit.hybrid.modeling import ManticoreForCausalLM
+from manticore_kit.proxy_result import Programming, result_file
 from manticore_kit.recipe import Recipe
 from manticore_kit.training.after import discretised, rows_from
 from manticore_kit.training.data import Text, load_text
@@ -51,21 +54,45 @@ def search(source: Path | str, plan: Plan, out: Path | str, *, progress: bool = 
     return _run(source, plan, Path(out), progress, say)
 
 
-def start_of(source: Path | str) -> ManticoreForCausalLM:
-    """The hybrid of a recipe's file, or the one saved in a folder."""
+def program(
+    source: Path | str, by: Programming, plan: Plan, out: Path | str, *, progress: bool = False, say: Say = print
+) -> Run:
+    """Trains the hybrid of a recipe, or a saved hybrid, by `plan` at the mixture that `by` names, which stays.
+
+    An aligned start is fitted at that mixture. The MAD result is copied beside the run. Raises `ManticoreError` for a
+    plan that says otherwise what the mixture is, for a result of other families or blocks, and as `fit` does.
+    """
+    if plan.search is not None or plan.mixture is not None:
+        other = "search" if plan.search is not None else "mixture"
+        raise ManticoreError(f"This plan has a `{other}`, and the mixture is the MAD result's: leave `{other}` out.")
+    run = _run(source, plan, Path(out), progress, say, by)
+    if is_first_process():
+        shutil.copyfile(result_file(by.mad), run.folder / "mad.yaml")
+    return run
+
+
+def start_of(source: Path | str, by: Programming | None = None) -> ManticoreForCausalLM:
+    """The hybrid of a recipe's file, or the one saved in a folder; at the mixture that `by` names, where given."""
     if Path(source).is_dir():
-        return ManticoreForCausalLM.from_pretrained(source)
+        hybrid = ManticoreForCausalLM.from_pretrained(source)
+        if by is not None:
+            families = [entry["config"]["model_type"] for entry in hybrid.config.components]
+            by.result.refuse_others(families, hybrid.config.num_blocks, by.mad)
+            hybrid.set_mixture(by.rows)
+        return hybrid
     recipe = Recipe.from_yaml(Path(source))
+    if by is not None:
+        recipe = recipe.model_copy(update={"mixture": None, "program": by})
     try:
         return build(recipe)
     except ManticoreError as error:
         raise ManticoreError(f"{source}: {error}") from error
 
 
-def _run(source: Path | str, plan: Plan, out: Path, progress: bool, say: Say) -> Run:
+def _run(source: Path | str, plan: Plan, out: Path, progress: bool, say: Say, by: Programming | None = None) -> Run:
     if out.exists() and not (out / "start.json").is_file() and any(path.name not in _STAGES for path in out.iterdir()):
         raise ManticoreError(f"{out} exists and holds no run; name a folder that is new or empty.")
-    hybrid = start_of(source)
+    hybrid = start_of(source, by)
     if hybrid.tokenizer is None:
         raise ManticoreError(f"{source}: the hybrid has no tokenizer to read text with; name one with `tokenizer:`.")
     text = load_text(plan.data, hybrid.tokenizer)

@@ -25,7 +25,7 @@ def manticore(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
 def test_help_names_the_commands_and_imports_nothing_heavy():
     shown = manticore("--help")
     assert shown.returncode == 0
-    assert {"describe", "build", "report", "zoo", "doctor"} <= set(shown.stdout.split())
+    assert {"describe", "build", "report", "zoo", "mad", "program", "doctor"} <= set(shown.stdout.split())
     loaded = "import sys, manticore_kit.cli; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout
     assert not HEAVY & set(modules.split())
@@ -133,3 +133,24 @@ def test_doctor_finds_what_is_running_and_gives_a_hint_for_what_is_missing(monke
     assert sys.executable in rows["Jupyter kernel"].value
     assert rows["torch"].ok
     assert all(row.hint for row in rows.values() if not row.ok)
+
+
+def test_proxy_tasks_program_a_hybrid_from_the_command_line(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("components: [{model: tiny-gptneo}, {model: tiny-mamba}]\nblocks: 2\n")
+    (tmp_path / "plan.yaml").write_text(
+        "steps: 2\nbatch_size: 2\nevaluate_every: 0\ndata: {length: 16, held_out: 4, search: 4}\n"
+    )
+    arguments = ["mad", "run", "recipe.yaml", "-o", "mad", "--preset", "smoke", "-t", "compression", "--workers", "1"]
+    run = manticore(*arguments, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == "mad/mad.yaml"
+    wrong = manticore("program", "recipe.yaml", "mad", "plan.yaml", "-o", "run", "-t", "copying", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "no task 'copying'; it has compression" in wrong.stderr
+    done = manticore("program", "recipe.yaml", "mad", "plan.yaml", "-o", "run", "-t", "compression=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "run"
+    found = yaml.safe_load((tmp_path / "mad" / "mad.yaml").read_text())["tasks"]["compression"]["mixtures"][0]
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["mixture"] == [pytest.approx(row, abs=2e-6) for row in found]
+    assert (tmp_path / "run" / "mad.yaml").read_bytes() == (tmp_path / "mad" / "mad.yaml").read_bytes()
