@@ -112,6 +112,9 @@ class Stopwatch(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         self.file.write_text(json.dumps(self.seconds))
 
+    def on_train_end(self, args, state, control, **kwargs):
+        self.on_save(args, state, control)  # where a training ends early, no checkpoint was written at its end
+
     @property
     def seconds(self) -> list[float]:
         """Seconds by the clock, and of processor time."""

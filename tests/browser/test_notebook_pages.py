@@ -70,3 +70,31 @@ def test_search_mixtures(tmp_path, page_offline):
     for search in ("DARTS", "GAEA", "DASH"):
         assert search in text, search
     assert page_offline.problems == []
+
+
+def test_mad(tmp_path, page_offline):
+    results = tmp_path / "results"
+    shown = page_offline.open(page_of("04_mad", tmp_path, results=str(results)))
+    drawn = [figure.get_attribute("id") for figure in shown.locator(".plot").all()]
+    assert len(drawn) == 4
+    for figure in drawn:
+        assert page_offline.colours(f"#{figure}") > 20, figure
+    text = shown.locator("main").inner_text()
+    for entrant in ("MambaFormer", "StripedHyena", "hybrid of two, GAEA", "hybrid of three, DARTS", "majority"):
+        assert entrant in text, entrant
+    assert page_offline.problems == []
+
+
+def test_program_a_hybrid(tmp_path, page_offline):
+    results = tmp_path / "results"
+    shown = page_offline.open(page_of("05_program_a_hybrid", tmp_path, results=str(results)))
+    drawn = [figure.get_attribute("id") for figure in shown.locator(".plot").all()]
+    assert len(drawn) == 3
+    for figure in drawn:
+        assert page_offline.colours(f"#{figure}") > 20, figure
+    text = shown.locator("main").inner_text()
+    assert "programmed by the mean" in text
+    assert "Spearman" in text
+    assert page_offline.problems == []
+    assert (results / "mad" / "mad.yaml").is_file()
+    assert "mad.yaml" in (results / "programmed_recipe.yaml").read_text()

@@ -9,6 +9,8 @@ from manticore_kit.figures import accuracies_figure, mixtures_figure
 from manticore_kit.mad.plan import MadPlan
 from manticore_kit.mad.search import search
 from manticore_kit.mad.table import (
+    compare_on_tasks,
+    difference_rows,
     entrant_trials,
     reference_points,
     seeds_interval,
@@ -85,6 +87,24 @@ def test_table_has_every_model_then_the_references():
     rows = table_rows(found, points)
     assert [row[""] for row in rows] == ["a", "b", "majority", "random", "ceiling"]
     assert rows[0]["mean"] == "0.600"
+
+
+def test_models_are_compared_row_by_row_with_the_reference():
+    class Fake:
+        def __init__(self, losses):
+            self.losses = {"test": losses}
+
+    rng = np.random.default_rng(0)
+    rows = rng.uniform(1, 2, 40)
+    best = {
+        ("hybrid", "copying"): {seed: Fake(rows) for seed in range(3)},
+        ("same", "copying"): {seed: Fake(rows + rng.normal(0, 0.1, 40)) for seed in range(3)},
+        ("behind", "copying"): {seed: Fake(rows + 0.5 + rng.normal(0, 0.1, 40)) for seed in range(3)},
+    }
+    same, behind = difference_rows(compare_on_tasks(best, "hybrid"))
+    assert behind[""] == "behind"
+    assert behind["copying"].endswith("worse")
+    assert "worse" not in same["copying"]
 
 
 def test_figures_take_names_as_text():

@@ -97,6 +97,7 @@ def test_training_ends_where_the_accuracy_is_reached_also_when_it_was_killed_bef
     last = [event for event in whole.events if event["event"] == "held-out"][-1]
     assert last["accuracy"] >= 0.9
     assert last["step"] == whole.result["steps"]
+    assert whole.result["processor_seconds"] > 0
     asked = iter(range(10_000))
     with pytest.raises(ManticoreError, match="Stopped after step"):
         trained(tmp_path / "cut", stop=lambda: next(asked) >= 2)
