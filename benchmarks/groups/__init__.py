@@ -11,6 +11,7 @@ from benchmarks.groups import (
     generation,
     hybrid,
     mad_generation,
+    mad_training,
     mamba,
     scaling,
     scan,
@@ -22,6 +23,7 @@ from benchmarks.groups import (
 GROUPS = {
     "scan": scan,
     "mamba": mamba,
+    "mad_training": mad_training,
     "hybrid": hybrid,
     "discrete": discrete,
     "generation": generation,

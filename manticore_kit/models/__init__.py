@@ -15,15 +15,18 @@ from manticore_kit.models.architectures import (
 from manticore_kit.models.configuration import HyenaConfig, MadConfig, MambaFormerConfig, StripedHyenaConfig
 from manticore_kit.models.stack import StackForCausalLM
 
-# Model type to class.
-ARCHITECTURES: dict[str, type[StackForCausalLM]] = {
-    each.config_class.model_type: each
-    for each in (MadForCausalLM, HyenaForCausalLM, StripedHyenaForCausalLM, MambaFormerForCausalLM)
+_CLASSES = {
+    MadConfig: MadForCausalLM,
+    HyenaConfig: HyenaForCausalLM,
+    StripedHyenaConfig: StripedHyenaForCausalLM,
+    MambaFormerConfig: MambaFormerForCausalLM,
 }
+# Model type to class.
+ARCHITECTURES: dict[str, type[StackForCausalLM]] = {config.model_type: model for config, model in _CLASSES.items()}
 
-for _each in ARCHITECTURES.values():
-    AutoConfig.register(_each.config_class.model_type, _each.config_class, exist_ok=True)
-    AutoModelForCausalLM.register(_each.config_class, _each, exist_ok=True)
+for _config, _model in _CLASSES.items():
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModelForCausalLM.register(_config, _model, exist_ok=True)
 
 __all__ = [
     "ARCHITECTURES",

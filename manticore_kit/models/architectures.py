@@ -23,6 +23,6 @@ class StripedHyenaForCausalLM(StackForCausalLM):
 
 
 class MambaFormerForCausalLM(StackForCausalLM):
-    """MambaFormer: Mamba first, then attention and Mamba in turn, without positions (Park et al. 2024, arXiv 2402.04248)."""
+    """MambaFormer: Mamba, then attention and Mamba in turn, no positions (Park et al. 2024, arXiv 2402.04248)."""
 
     config_class = MambaFormerConfig

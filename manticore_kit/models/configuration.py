@@ -1,6 +1,6 @@
-"""Sizes of the architectures, and which mixer each layer of them has. Defaults are those of the MAD tasks' baselines.
+"""Sizes of the architectures, and which mixer each layer of them has; the defaults are MAD's (arXiv 2403.17844).
 
-Source: Poli et al. 2024, arXiv 2403.17844 (MAD).
+`layer_mixers` is no field: transformers keeps the name `layer_types` for kinds of cache, of which there are none here.
 """
 
 import math
@@ -80,44 +80,42 @@ class StackConfig(PreTrainedConfig):
     @property
     def hyena_channels(self) -> int:
         """Channels of each of Hyena's three projections."""
-        return self.hyena_expand * self.hidden_size  # pyright: ignore[reportOptionalOperand]
+        assert self.hyena_expand is not None
+        return self.hyena_expand * self.hidden_size
 
     def _check_sizes(self) -> None:
         """Raises `ManticoreError` for sizes that make no model."""
-        zero = {"intermediate_size"}
-        for name, value in vars(self).items():
-            if name in type(self).__dataclass_fields__ and isinstance(value, int) and not isinstance(value, bool):
-                if name in _SIZES and value < (name not in zero):
-                    raise ManticoreError(
-                        f"{name} is {value}; it must be {'0 or more' if name in zero else '1 or more'}."
-                    )
+        for name in _COUNTS:
+            least = 0 if name == "intermediate_size" else 1
+            if isinstance(value := getattr(self, name), int) and value < least:
+                raise ManticoreError(f"{name} is {value}; it must be {least} or more.")
         mixers = set(self.layer_mixers)
         if "attention" in mixers:
-            self._check_parts("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads)
-            if self.rope_theta is not None and self.hidden_size // self.num_attention_heads % 2:
+            size = _part_of("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads)
+            if self.rope_theta is not None and size % 2:
                 raise ManticoreError(
-                    f"hidden_size {self.hidden_size} in {self.num_attention_heads} heads makes heads of odd size "
-                    f"{self.hidden_size // self.num_attention_heads}, which rotary positions cannot turn in pairs. "
-                    "Change num_attention_heads, or set rope_theta to null for attention without positions."
+                    f"hidden_size {self.hidden_size} in {self.num_attention_heads} heads makes heads of {size}, an odd "
+                    "number, and rotary positions turn channels in pairs. Change num_attention_heads, or set "
+                    "rope_theta to null for attention without positions."
                 )
         if mixers & {"hyena", "multihead_hyena"}:
-            self._check_parts("hidden_size × hyena_expand", self.hyena_channels, "hyena_groups", self.hyena_groups)
+            _part_of("hidden_size × hyena_expand", self.hyena_channels, "hyena_groups", self.hyena_groups)
         if "multihead_hyena" in mixers:
-            self._check_parts(
-                "hidden_size × hyena_expand", self.hyena_channels, "num_hyena_heads", self.num_hyena_heads
-            )
-
-    @staticmethod
-    def _check_parts(name: str, whole: int, divisor: str, parts) -> None:
-        if whole % parts:
-            raise ManticoreError(f"{name} is {whole}, which {divisor} ({parts}) must divide. Change either.")
+            _part_of("hidden_size × hyena_expand", self.hyena_channels, "num_hyena_heads", self.num_hyena_heads)
 
 
-_SIZES = {
+_COUNTS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "state_size",
     "conv_kernel", "expand", "time_step_rank", "hyena_expand", "hyena_groups", "num_hyena_heads", "short_conv_kernel",
     "filter_width", "filter_time_scale",
-}  # fmt: skip
+)  # fmt: skip
+
+
+def _part_of(name: str, whole: int, divisor: str, parts: int | None) -> int:
+    assert parts is not None
+    if whole % parts:
+        raise ManticoreError(f"{name} is {whole}, which {divisor} ({parts}) does not divide. Change either.")
+    return whole // parts
 
 
 @strict

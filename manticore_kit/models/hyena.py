@@ -37,19 +37,24 @@ class ImplicitFilter(nn.Module):
     def __init__(self, filters: int, width: int, time_scale: int):
         super().__init__()
         self.time_scale = time_scale
-        self.layers = nn.ModuleList([nn.Linear(3, width), nn.Linear(width, width)])
+        self.first, self.second = nn.Linear(3, width), nn.Linear(width, width)
         self.out = nn.Linear(width, filters, bias=False)
         self.log_decay = nn.Parameter(torch.empty(filters))
         self.skip = nn.Parameter(torch.empty(filters))
 
     def forward(self, length: int) -> Tensor:
-        """The filters at lags 0 … L − 1, (L, filters); what a channel passes on of itself, its skip, is in lag 0."""
-        t = torch.arange(length, device=self.skip.device, dtype=self.skip.dtype) / self.time_scale
-        features = torch.stack([t, torch.sin(2 * math.pi * t), torch.cos(2 * math.pi * t)], dim=-1)
-        for layer in self.layers:
-            features = torch.sin(SINE_FREQUENCY * layer(features))
-        filters = self.out(features) * torch.exp(-torch.outer(t, self.log_decay.exp()))
-        return filters + F.pad(self.skip[None], (0, 0, 0, length - 1))
+        """The filters at lags 0 … L − 1, (L, filters), in float32 or float64; each one's skip is part of lag 0."""
+        # Half precision can count no further than 256, and sines magnify its rounding.
+        dtype, device = torch.promote_types(self.skip.dtype, torch.float32), self.skip.device
+        with torch.autocast(device.type, enabled=False):
+            t = torch.arange(length, device=device, dtype=dtype) / self.time_scale
+            features = torch.stack([t, torch.sin(2 * math.pi * t), torch.cos(2 * math.pi * t)], dim=-1)
+            for layer in (self.first, self.second):
+                angles = F.linear(features, layer.weight.to(dtype), layer.bias.to(dtype))
+                features = torch.sin(SINE_FREQUENCY * angles)
+            windows = torch.exp(-torch.outer(t, self.log_decay.to(dtype).exp()))
+            filters = F.linear(features, self.out.weight.to(dtype)) * windows
+            return filters + F.pad(self.skip.to(dtype)[None], (0, 0, 0, length - 1))
 
 
 class Hyena(nn.Module):
@@ -104,8 +109,8 @@ class MultiHeadHyena(Hyena):
     def mix(self, projected: Tensor, filters: Tensor) -> Tensor:
         """What is mixed (B, L, channels) of `projected` (B, L, 3, channels / groups) and `filters` (L, filters)."""
         size = self.channels // self.heads
-        whole = self.groups == 1 and size % 4 == 0 and projected.shape[1] <= DIRECT_LENGTH
-        if whole and fused.fits(projected, self.heads):
+        direct = self.groups == 1 and size % 4 == 0 and projected.shape[1] <= DIRECT_LENGTH
+        if direct and fused.fits(projected, self.heads):
             short = self.short.view(-1, 3, size, self.heads)
             return fused.multihead_hyena(projected.unflatten(-1, (size, self.heads)), short, filters).flatten(-2)
         q, k, v = _short_convolution(projected.unsqueeze(-2), self.short).flatten(-2).transpose(1, -1).unbind(2)

@@ -2,9 +2,9 @@
 
     y[t] = Σ_{s ≤ t} filters[t − s] states[s]
 
-Both are padded to more than twice their length, so that the end of a product does not come round to its start. In
-float32 the transform spreads rounding errors over the whole sequence: a token changes earlier results by some 1e-7 of
-the largest.
+Both are padded to twice their length, so that the end of a product does not come round to its start. In float32 the
+transform spreads rounding errors over the whole sequence: a token changes earlier results too, by some 1e-7 of the
+largest.
 """
 
 from typing import Any

@@ -36,8 +36,10 @@ class StackLayer(nn.Module):
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mixer = _new_mixer(config, self.kind)
         inner = config.intermediate_size
-        self.channel_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps) if inner else None
-        self.channel_mixer = SwiGLU(config.hidden_size, inner) if inner else None
+        self.has_channel_mixer = bool(inner)
+        if inner:
+            self.channel_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+            self.channel_mixer = SwiGLU(config.hidden_size, inner)
 
     def forward(
         self,
@@ -59,7 +61,7 @@ class StackLayer(nn.Module):
         else:
             mixed = self.mixer(normed if attention_mask is None else normed * attention_mask[..., None])
         hidden_states = hidden_states + mixed
-        if self.channel_mixer is None:
+        if not self.has_channel_mixer:
             return hidden_states
         return hidden_states + self.channel_mixer(self.channel_norm(hidden_states))
 
@@ -82,7 +84,7 @@ def _new_mixer(config: StackConfig, kind: str) -> nn.Module:
 
 
 class StackPreTrainedModel(PreTrainedModel):
-    """How weights are drawn, as in MAD's published code: embeddings normal with `initializer_range`, the rest otherwise.
+    """How weights are drawn: as in MAD's published code, where embeddings are normal with `initializer_range`.
 
     Matrices and short convolutions are drawn as PyTorch does, and biases of matrices are zero. The scan's parameters
     have Mamba's own way (`init_mamba_weights`). Hyena's windows fall to 1 % after times that are spread evenly on a
@@ -91,6 +93,7 @@ class StackPreTrainedModel(PreTrainedModel):
 
     config_class = StackConfig
     base_model_prefix = "model"
+    _no_split_modules: ClassVar[list[str]] = ["StackLayer"]
     _supports_sdpa = True
 
     @torch.no_grad()
@@ -105,7 +108,7 @@ class StackPreTrainedModel(PreTrainedModel):
             bound = len(module.short) ** -0.5
             init.uniform_(module.short, -bound, bound)
         if isinstance(module, ImplicitFilter):
-            for part in (*module.layers, module.out):
+            for part in (module.first, module.second, module.out):
                 _draw_as_pytorch(part)
             windows = torch.linspace(math.log(LONGEST_WINDOW), math.log(SHORTEST_WINDOW), len(module.log_decay))
             init.copy_(module.log_decay, math.log(math.log(100)) - windows)
@@ -147,8 +150,9 @@ class StackModel(StackPreTrainedModel):
         arguments: dict[str, Tensor | None] = {"attention_mask": attention_mask}
         if self.attends:
             arguments["visible"] = None if attention_mask is None else visible_keys(attention_mask)
-            size = config.hidden_size // config.num_attention_heads
-            arguments["turns"] = turns_of(hidden.shape[1], size, config.rope_theta, hidden)
+            if config.rope_theta is not None:
+                size = config.hidden_size // config.num_attention_heads
+                arguments["turns"] = turns_of(hidden.shape[1], size, config.rope_theta, hidden)
         return arguments
 
 

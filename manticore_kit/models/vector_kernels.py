@@ -330,7 +330,7 @@ def attention_backward(begin, end, qkv, turns, out, stats, grad_out, grad_qkv):
 
 @njit(forceinline=True)
 def _short(projected, b, part, first, short, target):
-    """target[t, i] becomes the short causal convolution of one of the three projections (batch, length, 3, …, heads)."""
+    """target[t, i] becomes the short causal convolution of one of the three projections."""
     length, size = target.shape[0], target.shape[1]
     width = short.shape[0]
     for t in range(length):
@@ -560,9 +560,7 @@ def hyena_backward(
                 for t in range(ROWS, ROWS + length):
                     store(grad, (t,), load(g, (t,)) * load(y, (t,)))
                     store(g, (t,), load(g, (t,)) * load(q, (t,)))
-                _short_channels_backward(
-                    projected, b, 0, first, short, group, grad, grad_projected, grad_short, share
-                )
+                _short_channels_backward(projected, b, 0, first, short, group, grad, grad_projected, grad_short, share)
                 _correlate(g, u, y, length)
                 for t in range(length):
                     sum_h = load(grad_filters, (share, t, group, first)) + load(y, (ROWS + t,))
@@ -571,9 +569,7 @@ def hyena_backward(
                 for t in range(ROWS, ROWS + length):
                     store(grad, (t,), load(u, (t,)) * load(v, (t,)))
                     store(k, (t,), load(u, (t,)) * load(k, (t,)))
-                _short_channels_backward(
-                    projected, b, 1, first, short, group, grad, grad_projected, grad_short, share
-                )
+                _short_channels_backward(projected, b, 1, first, short, group, grad, grad_projected, grad_short, share)
                 _short_channels_backward(projected, b, 2, first, short, group, k, grad_projected, grad_short, share)
                 for t in range(ROWS + length, ROWS + length + ROWS):
                     store(u, (t,), every(ZERO))

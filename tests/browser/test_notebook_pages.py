@@ -16,6 +16,14 @@ def page_of(name: str, folder: Path, **parameters) -> Path:
     )
 
 
+def figures_of(page_offline, shown) -> list[str]:
+    """Ids of the figures on a page, each of which is seen to be drawn."""
+    drawn = [figure.get_attribute("id") for figure in shown.locator(".plot").all()]
+    for figure in drawn:
+        assert page_offline.colours(f"#{figure}") > 20, figure
+    return drawn
+
+
 def test_start_here(tmp_path, page_offline):
     shown = page_offline.open(page_of("00_start_here", tmp_path))
     assert shown.locator(".plot").count() == 1
@@ -29,10 +37,8 @@ def test_build_a_hybrid(tmp_path, page_offline):
     shown = page_offline.open(
         page_of("01_build_a_hybrid", tmp_path, results=str(results), prompts=[prompt], new_tokens=8)
     )
-    drawn = [figure.get_attribute("id") for figure in shown.locator(".plot").all()]
+    drawn = figures_of(page_offline, shown)
     assert len(drawn) == 4
-    for figure in drawn:
-        assert page_offline.colours(f"#{figure}") > 20, figure
     assert shown.locator(f"#{drawn[3]} .gl-container canvas").count() > 0
     assert prompt in shown.locator("main").inner_text()
     assert page_offline.problems == []
@@ -48,10 +54,7 @@ def test_build_a_hybrid(tmp_path, page_offline):
 def test_pretrain_projectors(tmp_path, page_offline):
     results = tmp_path / "results"
     shown = page_offline.open(page_of("02_pretrain_projectors", tmp_path, results=str(results)))
-    drawn = [figure.get_attribute("id") for figure in shown.locator(".plot").all()]
-    assert len(drawn) == 3
-    for figure in drawn:
-        assert page_offline.colours(f"#{figure}") > 20, figure
+    assert len(figures_of(page_offline, shown)) == 3
     assert "belong to tiny-gptneo" in shown.locator("main").inner_text()
     assert page_offline.problems == []
     assert list((results / "projectors").iterdir())
@@ -60,10 +63,7 @@ def test_pretrain_projectors(tmp_path, page_offline):
 def test_search_mixtures(tmp_path, page_offline):
     results = tmp_path / "results"
     shown = page_offline.open(page_of("03_search_mixtures", tmp_path, results=str(results)))
-    drawn = [figure.get_attribute("id") for figure in shown.locator(".plot").all()]
-    assert len(drawn) == 4
-    for figure in drawn:
-        assert page_offline.colours(f"#{figure}") > 20, figure
+    assert len(figures_of(page_offline, shown)) == 4
     # The live figure is among them, and so is every search of the table.
     text = shown.locator("main").inner_text()
     assert "A search by" in text
@@ -75,10 +75,7 @@ def test_search_mixtures(tmp_path, page_offline):
 def test_mad(tmp_path, page_offline):
     results = tmp_path / "results"
     shown = page_offline.open(page_of("04_mad", tmp_path, results=str(results)))
-    drawn = [figure.get_attribute("id") for figure in shown.locator(".plot").all()]
-    assert len(drawn) == 4
-    for figure in drawn:
-        assert page_offline.colours(f"#{figure}") > 20, figure
+    assert len(figures_of(page_offline, shown)) == 4
     text = shown.locator("main").inner_text()
     for entrant in ("MambaFormer", "StripedHyena", "hybrid of two, GAEA", "hybrid of three, DARTS", "majority"):
         assert entrant in text, entrant
@@ -88,10 +85,7 @@ def test_mad(tmp_path, page_offline):
 def test_program_a_hybrid(tmp_path, page_offline):
     results = tmp_path / "results"
     shown = page_offline.open(page_of("05_program_a_hybrid", tmp_path, results=str(results)))
-    drawn = [figure.get_attribute("id") for figure in shown.locator(".plot").all()]
-    assert len(drawn) == 3
-    for figure in drawn:
-        assert page_offline.colours(f"#{figure}") > 20, figure
+    assert len(figures_of(page_offline, shown)) == 3
     text = shown.locator("main").inner_text()
     assert "programmed by the mean" in text
     assert "Spearman" in text
