@@ -92,12 +92,13 @@ class _Dispatcher:
     def __call__(self, hidden_states: Tensor, *args, **kwargs) -> Any:
         # Packed sequences are the library's to run or refuse.
         packed = kwargs.get("cu_seqlens") is not None or kwargs.get("seq_idx") is not None
-        if packed or _is_the_librarys(hidden_states):
+        if packed or is_the_librarys(hidden_states):
             return self.library_function(hidden_states, *args, **kwargs)
         return self.ours(self.library_function, hidden_states, *args, **kwargs)
 
 
-def _is_the_librarys(states: Tensor) -> bool:
+def is_the_librarys(states: Tensor) -> bool:
+    """Whether `states` are for the library's own functions: no CPU tensor, or a setting that kernels do not serve."""
     # A compiled graph takes the library's associative scan and fuses what is written out; forward-mode derivatives
     # would get lost in compiled kernels.
     derived = fwAD._current_level >= 0
@@ -108,7 +109,7 @@ _library_gelu = NewGELUActivation.forward
 
 
 def _gelu(self: NewGELUActivation, input: Tensor) -> Tensor:
-    if _is_the_librarys(input) or compiled.switched_off():
+    if is_the_librarys(input) or compiled.switched_off():
         return _library_gelu(self, input)
     return F.gelu(input, approximate="tanh")
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from manticore_kit.kernels import compiled
-from manticore_kit.kernels.use import _is_the_librarys
+from manticore_kit.kernels.use import is_the_librarys
 
 Result = tuple[Tensor, ...]
 
 
 def fits(states: Tensor, *lanes: int) -> bool:
     """Whether the kernels take float32 `states` that have `lanes` heads or channels side by side."""
-    if _is_the_librarys(states) or states.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+    if is_the_librarys(states) or states.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
     if compiled.obstacle() is not None:
         return False

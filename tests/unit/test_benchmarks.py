@@ -33,6 +33,7 @@ TINY = {
     "surface": {"points": 2, "windows": 2},
     "edit": {"edits": 2, "windows": 2},
     "startup": {},
+    "mad_training": {"batch": 2, "length": 8, "width": 32},
     "mad_generation": {"train": 8, "test": 4, "memorization_train": 4},
     "shares": SMALL,
     "scaling": {
