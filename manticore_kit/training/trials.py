@@ -91,9 +91,23 @@ def _model(trial: Trial) -> Any:
 
 def text_of(trial: Trial) -> Text:
     """The text that `trial` is trained and judged on."""
-    return _text(trial.settings.data.model_dump_json(), trial.model)
+    return _text(trial.settings.data.model_dump_json(), _Reader(load_tokenizer(trial.model)))
+
+
+class _Reader:
+    """A tokenizer that equals every other one that cuts text alike, though it was saved with another model."""
+
+    def __init__(self, tokenizer: Any):
+        self.tokenizer = tokenizer
+        self.rules = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else id(tokenizer)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Reader) and self.rules == other.rules
+
+    def __hash__(self) -> int:
+        return hash(self.rules)
 
 
 @lru_cache(maxsize=2)
-def _text(data: str, model: str) -> Text:
-    return load_text(DataSettings.model_validate_json(data), load_tokenizer(model))
+def _text(data: str, reader: _Reader) -> Text:
+    return load_text(DataSettings.model_validate_json(data), reader.tokenizer)
