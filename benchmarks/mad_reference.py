@@ -2,7 +2,7 @@
 
 Trained as the published code trains (its rate and batch, no schedule, no clipping) on baseline tasks: Mamba on
 in-context-recall, attention on selective-copying. Reported are the first step at which the accuracy on validation rows
-passes the mark, and the accuracy on test rows then. Some five minutes on one core; written to FILE.
+passes the mark, and the accuracy on test rows after the last. Some twelve minutes on one core; written to FILE.
 """
 
 import json
@@ -23,7 +23,7 @@ SEEDS = (0, 1, 2)
 
 
 def measure(mixer: str, task: str, steps: int, mark: float, seed: int) -> dict[str, float | int | str | None]:
-    """One training, ended at its mark."""
+    """One training, to its last step."""
     settings = TrainingSettings.parse(
         {
             "steps": steps,
@@ -33,7 +33,6 @@ def measure(mixer: str, task: str, steps: int, mark: float, seed: int) -> dict[s
             "max_grad_norm": 0,
             "seed": seed,
             "evaluate_every": 10,
-            "stop_at_accuracy": mark,
             "trainer": {"lr_scheduler_type": "constant"},
         }
     ).at_rate(1e-3)
@@ -41,13 +40,13 @@ def measure(mixer: str, task: str, steps: int, mark: float, seed: int) -> dict[s
     model = load("mad", config=config, seed=seed).component.model
     with tempfile.TemporaryDirectory() as folder:
         run = fit(model, MadData.of(task), settings, Path(folder) / "run", keep_model=False)
-        last = [event for event in run.events if event["event"] == "held-out"][-1]
+        seen = [event for event in run.events if event["event"] == "held-out"]
         return {
             "mixer": mixer,
             "task": task,
             "mark": mark,
             "seed": seed,
-            "passed at step": last["step"] if last["accuracy"] >= mark else None,
+            "passed at step": next((event["step"] for event in seen if event["accuracy"] >= mark), None),
             "test accuracy": round(run.result["scores"]["accuracy"], 4),
             "processor seconds": run.result["processor_seconds"],
         }

@@ -69,6 +69,8 @@ def loss_surface_figure(
             draw_path(figure, surface, path)
         if marks:
             draw_marks(figure, surface, marks)
+            room = 20 * -(-len(marks) // 2)  # two names of the legend fit beside each other
+            figure.update_layout(legend=_BELOW, height=HEIGHT + 20 + room, margin={"b": 76 + room})
     return figure.update_layout(coloraxis=scale.coloraxis())
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
+from manticore_kit.analysis.mixtures import mixture_grid
+from manticore_kit.analysis.surface import LossSurface
 from manticore_kit.errors import ManticoreError
-from manticore_kit.figures import accuracies_figure, mixtures_figure
+from manticore_kit.figures import accuracies_figure, loss_surface_figure, mixtures_figure
 from manticore_kit.mad.plan import MadPlan
 from manticore_kit.mad.search import search
 from manticore_kit.mad.table import (
@@ -145,3 +147,16 @@ def test_search_is_read_where_it_is_finished_and_refuses_another_plan(tmp_path):
     )
     with pytest.raises(ManticoreError, match="a search by another plan"):
         search(pair, plan.model_copy(update={"steps": 5}), tmp_path / "mad", workers=1)
+
+
+def test_named_mixtures_are_marked_on_a_surface_and_on_nothing_else():
+    grid = mixture_grid(np.full((2, 2), 0.5), points=3)
+    surface = LossSurface(("a", "b"), grid, np.random.default_rng(0).uniform(3, 4, (9, 4)))
+    figure = loss_surface_figure(surface, marks={"<b>mean</b>": [[0.75, 0.25], [0.4, 0.6]]})
+    (mark,) = [trace for trace in figure.data if trace.name == "&lt;b&gt;mean&lt;/b&gt;"]
+    assert (mark.x[0], mark.y[0]) == (0.25, 0.6)
+    with pytest.raises(ManticoreError, match=r"'x' of shape \(1, 2\)"):
+        loss_surface_figure(surface, marks={"x": [[0.5, 0.5]]})
+    curve = LossSurface(("a", "b"), grid[::3, :1], np.random.default_rng(0).uniform(3, 4, (3, 4)))
+    with pytest.raises(ManticoreError, match="drawn over a contour plot"):
+        loss_surface_figure(curve, marks={"x": [[0.5, 0.5]]})
