@@ -113,7 +113,10 @@ class Stopwatch(TrainerCallback):
         self.file.write_text(json.dumps(self.seconds))
 
     def on_train_end(self, args, state, control, **kwargs):
-        self.on_save(args, state, control)  # where a training ends early, no checkpoint was written at its end
+        # Where a training ends early, no checkpoint was written at its end. The others may come after the first process
+        # has removed the folder.
+        if state.is_world_process_zero:
+            self.on_save(args, state, control)
 
     @property
     def seconds(self) -> list[float]:
