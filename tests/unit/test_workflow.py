@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers.utils.logging import enable_progress_bar
 from typer.testing import CliRunner
 
 from manticore_kit.cli import app
@@ -24,6 +25,13 @@ components:
 projector: {init: identity}
 tokenizer: tiny-gptneo
 """
+
+
+@pytest.fixture(autouse=True)
+def bars():
+    """The command line hides the library's bars, here for the tests that follow in the same process too."""
+    yield
+    enable_progress_bar()
 
 
 @pytest.fixture
