@@ -6,8 +6,8 @@
     learning_rates: [1.0e-3]                          # of several, the best on validation rows
     search: {method: darts}
 
-The presets are the same thing by name: `smoke` shows in a minute that all works, `laptop` gives results in an hour or
-so, `paper` is the published protocol (200 epochs, six settings of the optimiser) and wants a GPU.
+The presets are the same thing by name: `smoke` shows in a minute that all works, `laptop` is for two CPU cores, and
+`paper` is the published protocol (200 epochs, six settings of the optimiser), which wants a GPU.
 """
 
 from itertools import product

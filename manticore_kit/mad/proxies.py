@@ -52,7 +52,7 @@ def proxy_config(family: str, *, vocab_size: int, length: int, width: int, layer
     """
     default = CONFIG_MAPPING[family]()
     heads = max(1, width // _HEAD)
-    recurrent = hasattr(default, "state_size") or hasattr(default, "layer_types_block")
+    recurrent = hasattr(default, "state_size")
     wanted: Mapping[str, Any] = {
         "vocab_size": vocab_size,
         "hidden_size": width,
@@ -66,6 +66,8 @@ def proxy_config(family: str, *, vocab_size: int, length: int, width: int, layer
     }
     known = {*default.to_dict(), *default.attribute_map}
     settings = {name: value for name, value in wanted.items() if name in known}
+    if {"num_heads", "head_dim", "expand"} <= known:  # Mamba-2's heads share out its inner width
+        settings["num_heads"] = default.expand * width // _HEAD
     if family == "gpt_neo":  # its layers are named one by one
         settings["attention_types"] = [[["global"], layers]]
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):

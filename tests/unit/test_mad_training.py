@@ -6,11 +6,12 @@ import torch
 from families import tiny
 from toys import hybrid_of
 
-from manticore_kit.components import check
+from manticore_kit.components import check, load
 from manticore_kit.errors import ManticoreError
 from manticore_kit.mad.compression import CompressionAutoencoder
 from manticore_kit.mad.data import MadData
 from manticore_kit.mad.plan import MadPlan
+from manticore_kit.mad.proxies import proxy_config
 from manticore_kit.mad.trials import MadTrial, best_runs, model_of, perform, trials_of
 from manticore_kit.recipe import Recipe
 from manticore_kit.tasks import mad
@@ -184,6 +185,14 @@ def test_proxies_are_of_the_recipes_families_at_the_tasks_vocabulary(tmp_path):
         assert hybrid.config.num_blocks == 2
         assert hybrid.config.vocab_size == 16
         assert [len(c["stack"]["returns"]) for c in hybrid.config.components] == [2, 2]
+
+
+@pytest.mark.parametrize("family", ["gpt_neo", "gpt_neox", "gpt2", "llama", "opt", "mamba", "mamba2", "falcon_mamba"])
+def test_a_family_has_a_proxy_of_mads_size(family):
+    settings = proxy_config(family, vocab_size=16, length=32, width=64, layers=2)
+    component = load(family, config=settings).component
+    assert (component.stack.depth, component.width, component.vocab_size) == (2, 64, 16)
+    assert component.stack.tail, "compression needs its final state"
 
 
 def test_weights_of_a_trial_are_those_of_its_seed(tmp_path):
